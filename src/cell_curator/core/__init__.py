@@ -1,0 +1,1 @@
+"""Floor 1: arrays and tables. No torch, no napari, no Qt, no files."""

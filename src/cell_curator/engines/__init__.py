@@ -1,0 +1,1 @@
+"""Floor 3: whatever needs torch, which is imported inside functions only."""

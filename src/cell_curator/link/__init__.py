@@ -1,0 +1,1 @@
+"""Floor 4: one session, one viewer. `napari.layers` is known here, Qt is not."""
