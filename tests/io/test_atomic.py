@@ -39,9 +39,10 @@ def test_a_disk_that_fills_up_at_the_flush_is_noticed(tmp_path, monkeypatch):
 
 
 def test_an_error_of_the_caller_passes_through_and_nothing_is_left(tmp_path):
-    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a.bin") as file:
-        file.write(b"x")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        write_atomic(tmp_path / "a.bin", lambda file: file.write(b"x" * (1 // 0)))
+    with pytest.raises(KeyError), atomic_file(tmp_path / "a.bin"):
+        raise KeyError
     assert os.listdir(tmp_path) == []
 
 

@@ -1,0 +1,321 @@
+"""Images in: find the files of an experiment, and read one as (C, Y, X).
+
+TIFF and OME-TIFF go through tifffile (see `tiff`), PNG, JPEG and BMP through Pillow, PNG of
+16 bits through imagecodecs since Pillow would halve them. What a file is is told from its
+first bytes, not from its name. Everything leaves here as uint8, uint16 or finite float32;
+what had to be changed for that is in ``ImageInfo.notes``. Originals are never written to.
+Not for label images (`labels`) and not for stacks in depth or time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_curator.core.jobs import UserError
+from cell_curator.io import tiff
+from cell_curator.io.tiff import Plane, write_tiff
+
+__all__ = [
+    "ImageInfo",
+    "find_images",
+    "natural_key",
+    "read_image",
+    "read_image_with_info",
+    "read_info",
+    "write_tiff",
+]
+
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+_OTHER_FORMATS = (".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi", ".zvi", ".dv", ".ims", ".svs")
+_OUTPUT_STEM = re.compile(r"_(cp_masks?|masks?|seg|flows|cp_output|outlines)$", re.IGNORECASE)
+_OUTPUT_FOLDER = re.compile(r"^(masks?|labels?|truth|ground_?truth|.*_(masks|labels|truth))$", re.IGNORECASE)
+_STORES = (".curator", ".zarr")
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PILLOW_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What an image file holds.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape
+        (C, Y, X).
+    dtype
+        Number type in the file, e.g. ``"uint16"``; `read_image` returns uint8, uint16 or float32.
+    channel_names
+        One per channel; from the file, or red/green/blue, or "channel 1"…
+    pixel_size_um
+        Edge of a pixel in µm, or None where the file does not say (or says 72 dpi).
+    notes
+        What a user should know: planes left out, pixels replaced. One short sentence each.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: str
+    channel_names: tuple[str, ...]
+    pixel_size_um: float | None
+    notes: tuple[str, ...] = ()
+
+
+def natural_key(text: str) -> tuple[Any, ...]:
+    """Sort key that puts ``B2`` before ``B10``, whatever the case."""
+    return (*((part.isdigit(), int(part) if part.isdigit() else part.casefold())
+              for part in re.split(r"([0-9]+)", text)), text)  # fmt: skip
+
+
+def find_images(source: Path | str) -> list[tuple[Path, str]]:
+    """Image files under ``source`` with the condition of each, in natural order.
+
+    The condition is the name of the first sub-folder; files at the top, and those in a folder
+    called ``images``, have the condition ``""``. Hidden files, masks that Cellpose or this
+    program wrote (``*_masks.*``, ``*_seg.*``), folders of labels, and project folders are left out.
+
+    Raises
+    ------
+    UserError
+        ``source`` is missing, cannot be entered, or holds no image.
+    """
+    root = Path(source)
+    if root.is_file():
+        return [(root, "")]
+    if not root.exists():
+        raise UserError(f"{root}: does not exist; check the path")
+    files = list(_walk(root))
+    found = [path for path in files if path.suffix.lower() in SUFFIXES and not _OUTPUT_STEM.search(path.stem)]
+    if not found:
+        raise UserError(f"{root}: {_why_none(files)}")
+    keyed = [(path, path.relative_to(root).parts) for path in found]
+    keyed.sort(key=lambda item: (len(item[1]) > 1, [natural_key(part) for part in item[1]]))
+    return [(path, _condition(parts)) for path, parts in keyed]
+
+
+def _condition(parts: tuple[str, ...]) -> str:
+    return "" if len(parts) == 1 or parts[0].lower() == "images" else parts[0]
+
+
+def _walk(root: Path) -> list[Path]:
+    """Files below ``root``; links to folders are followed once."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be opened ({error.strerror}); check its permissions")
+
+    seen: set[str] = set()
+    files = []
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [f for f in folders if not _skipped_folder(f)]
+        files += [Path(folder, name) for name in names if not name.startswith(".")]
+    return files
+
+
+def _skipped_folder(name: str) -> bool:
+    hidden = name.startswith((".", "__"))
+    return hidden or name.lower().endswith(_STORES) or bool(_OUTPUT_FOLDER.match(name))
+
+
+def _why_none(files: list[Path]) -> str:
+    wanted = "TIFF, PNG, JPEG or BMP"
+    if not files:
+        return f"holds no images; choose a folder with {wanted} files in it"
+    for suffix in _OTHER_FORMATS:
+        count = sum(path.suffix.lower() == suffix for path in files)
+        if count:
+            return f"holds {count} {suffix} file{'s' * (count > 1)}, which are not read here; export as TIFF"
+    return f"holds {len(files)} files but no images; choose a folder with {wanted} files in it"
+
+
+def read_info(path: Path | str) -> ImageInfo:
+    """What the header of an image says, without decoding the pixels.
+
+    Raises
+    ------
+    UserError
+        As `read_image`, except for damage that only decoding shows.
+    """
+    return _info(Path(path), _plane(Path(path), pixels=False))
+
+
+def read_image(path: Path | str) -> NDArray[Any]:
+    """Read an image as (C, Y, X): uint8, uint16 or finite float32.
+
+    bool becomes 0/255. Wider or signed integers become uint16 where all values fit, else
+    float32; float64 becomes float32. NaN and −inf become the least finite value, +inf the
+    greatest. RGB gives three channels and transparency is dropped; colour tables are applied.
+
+    Raises
+    ------
+    UserError
+        Missing, empty, truncated, not an image, a stack, complex or CMYK, without pixels or
+        with absurdly many: one line that names the file and the remedy.
+    """
+    return read_image_with_info(path)[0]
+
+
+def read_image_with_info(path: Path | str) -> tuple[NDArray[Any], ImageInfo]:
+    """Pixels as `read_image`, and the info with notes on what had to be changed.
+
+    Raises
+    ------
+    UserError
+        As `read_image`.
+    """
+    path = Path(path)
+    plane = _plane(path, pixels=True)
+    assert plane.pixels is not None
+    pixels, notes = _plain_numbers(path, plane.pixels)
+    return pixels, _info(path, replace(plane, notes=plane.notes + notes))
+
+
+def _info(path: Path, plane: Plane) -> ImageInfo:
+    return ImageInfo(
+        path,
+        plane.shape,
+        str(plane.dtype.newbyteorder("=")),
+        plane.channel_names,
+        plane.pixel_size_um,
+        plane.notes,
+    )
+
+
+def _plane(path: Path, *, pixels: bool) -> Plane:
+    """Send the file to the reader its first bytes ask for."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except FileNotFoundError:
+        raise UserError(f"{path}: does not exist; check the path") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; choose an image file in it") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    if not head:
+        raise UserError(f"{path}: is empty (0 bytes); copy or export it again")
+    try:
+        if head[:4] in _TIFF_MAGIC:
+            return tiff.read_plane(path, pixels=pixels)
+        if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM")):
+            return _pillow_plane(path, head, pixels)
+    except MemoryError:
+        raise UserError(f"{path}: is too large for this computer's memory; cut it into tiles") from None
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise UserError(f"{path}: {path.suffix} files are not read here; export as TIFF")
+    raise UserError(f"{path}: is not a TIFF, PNG, JPEG or BMP image, whatever its name; export it again")
+
+
+def _pillow_plane(path: Path, head: bytes, pixels: bool) -> Plane:
+    """Header and pixels of a PNG, JPEG or BMP file."""
+    from PIL import Image
+
+    try:
+        with _PILLOW_LOCK:
+            # Pillow's own guard warns from 89 million pixels on, which is one slide scan.
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
+                    tiff.check_size(path, image.height, image.width)
+                    data = _pillow_pixels(path, image, head) if pixels else None
+                    channels = len(_bands(image)) if data is None else len(data)
+                    deep = _is_deep_png(head) or image.mode.startswith("I")
+                    shape = (channels, image.height, image.width)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError…, codecs their own
+        raise UserError(f"{path}: is damaged or cut short ({error}); copy or export it again") from error
+    names = ("red", "green", "blue") if channels == 3 else tiff.default_names(channels)
+    return Plane(shape, np.dtype(np.uint16 if deep else np.uint8), names, None, (), data)
+
+
+def _is_deep_png(head: bytes) -> bool:
+    """PNG with 16 bits a sample: byte 24 of the file is the bit depth."""
+    return head.startswith(b"\x89PNG") and head[24] == 16
+
+
+def _table(image: Any) -> NDArray[np.uint8] | None:
+    """(N, 3) colours of a palette image, entries in use only, or None."""
+    if image.mode != "P":
+        return None
+    return np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
+def _bands(image: Any) -> tuple[str, ...]:
+    """Channels that are light."""
+    if image.mode == "CMYK":
+        raise UserError(f"{image.filename}: is in printing colours (CMYK); save it as RGB or grey levels")
+    table = _table(image)
+    if table is not None:
+        return ("L",) if tiff.is_ramp(table) else ("R", "G", "B")
+    if image.mode in ("1", "L", "LA", "I", "I;16", "I;16B"):
+        return ("L",)
+    return ("R", "G", "B")
+
+
+def _pillow_pixels(path: Path, image: Any, head: bytes) -> NDArray[Any]:
+    """(C, Y, X) uint8 or uint16 without transparency."""
+    bands = _bands(image)
+    if _is_deep_png(head):
+        import imagecodecs
+
+        data = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    else:
+        image.load()
+        table = _table(image)
+        if table is not None and len(bands) == 1 and not (table == table[:, :1]).all():
+            data = np.asarray(image)  # a tint on grey levels: the stored values are the measurement
+        elif image.mode == "1":
+            data = np.asarray(image.convert("L"))
+        else:
+            data = np.asarray(image.convert("L" if len(bands) == 1 else "RGB"))
+    data = data[..., None] if data.ndim == 2 else data
+    return np.ascontiguousarray(np.moveaxis(data[..., : len(bands)], -1, 0))
+
+
+def _plain_numbers(path: Path, data: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Bring any number type to uint8, uint16 or finite float32, with notes on what was lost."""
+    kind = data.dtype.kind
+    if kind == "c":
+        raise UserError(f"{path}: holds complex numbers; save its magnitude as an ordinary image")
+    if kind == "b":
+        return data.astype(np.uint8) * np.uint8(255), ()
+    if data.dtype in (np.uint8, np.uint16):
+        return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("=")), ()
+    if kind in "iu":
+        fits = data.min() >= 0 and data.max() <= np.iinfo(np.uint16).max
+        return np.ascontiguousarray(data, dtype=np.uint16 if fits else np.float32), ()
+    if kind != "f":
+        raise UserError(f"{path}: holds {data.dtype}, not grey levels; export it as 8 or 16 bit")
+    return _finite(data)
+
+
+def _finite(data: NDArray[Any]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Float32 without NaN and infinities."""
+    largest = np.finfo(np.float32).max
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels: NDArray[np.float32] = np.ascontiguousarray(data, dtype=np.float32)
+    good = np.isfinite(pixels)
+    bad = int(pixels.size - np.count_nonzero(good))
+    if not bad:
+        return pixels, ()
+    if bad == pixels.size:
+        return np.zeros_like(pixels), ("no pixel has a finite value; all were set to 0",)
+    low, high = pixels[good].min(), pixels[good].max()
+    pixels = np.nan_to_num(pixels, copy=True, nan=low, posinf=min(high, largest), neginf=low)
+    return pixels, (f"{bad} pixels were not finite (NaN or infinite) and were replaced",)

@@ -1,0 +1,346 @@
+"""One plane of a TIFF file, with its channels, names and pixel size; and writing one.
+
+Reads plain, ImageJ, OME, palette, planar and compressed TIFF through tifffile. Not for
+stacks: a file with depth or time is refused with a line that says what to do. What becomes
+of odd number types is decided in `images`, which is the door to use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from cell_curator.core.jobs import UserError
+from cell_curator.io.atomic import atomic_file
+
+MAX_PIXELS = 2**32
+"""Images that declare more pixels than this are refused before anything is decoded."""
+
+BELIEVABLE_UM = (0.002, 20.0)
+"""Pixel sizes outside (µm) are screen resolutions (72 dpi = 353 µm) or unset fields."""
+
+_AXIS_WORDS = {"Z": "depth (Z)", "T": "time (T)", "R": "position (R)"}
+_UNITS_UM = {
+    "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00b5m": 1.0,
+    "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25400.0, "pm": 1e-6, "å": 1e-4,
+}  # fmt: skip
+
+# Its remarks on broken files would print beside our own one line.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What a reader knows of an image before (and after) decoding its pixels.
+
+    ``pixels`` is (C, Y, X) in the type stored, or None where only the header was asked for.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    channel_names: tuple[str, ...]
+    pixel_size_um: float | None
+    notes: tuple[str, ...]
+    pixels: NDArray[Any] | None
+
+
+def check_size(path: Path, height: int, width: int) -> None:
+    """Refuse an image without pixels, or one that declares absurdly many.
+
+    Raises
+    ------
+    UserError
+        Names the file and what to do.
+    """
+    if height < 1 or width < 1:
+        raise UserError(f"{path}: has no pixels ({width} × {height}); export the image again")
+    if height * width > MAX_PIXELS:
+        raise UserError(
+            f"{path}: declares {width} × {height} pixels, more than {MAX_PIXELS / 1e9:.1f} gigapixels; "
+            "if that is right, cut it into tiles, otherwise export it again"
+        )
+
+
+def read_plane(path: Path, *, pixels: bool = True) -> Plane:
+    """Header, and with ``pixels`` the data, of the first image in a TIFF file.
+
+    Raises
+    ------
+    UserError
+        A stack in depth or time, CMYK, a truncated or damaged file, no pixels.
+    """
+    with _opened(path) as tiff:
+        series = tiff.series[0]
+        page = series.keyframe
+        notes = []
+        if len(tiff.series) > 1:
+            notes.append(f"holds {len(tiff.series)} images; the first is used")
+        order = _channels_first(path, series, tiff)
+        shape = (order.channels, *order.size)
+        check_size(path, *order.size)
+        names = _channel_names(tiff, order)
+        data = None
+        if pixels:
+            _check_complete(path, series)
+            data = order.arrange(series.asarray())
+            data = _palette(page, tiff, data)
+            if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not tiff.is_imagej:
+                data = ~data if data.dtype.kind in "bu" else data
+            shape = (data.shape[0], *order.size)
+        elif _real_palette(page, tiff):
+            shape = (3, *order.size)
+        if shape[0] != len(names):
+            names = ("red", "green", "blue")[: shape[0]] if shape[0] <= 3 else default_names(shape[0])
+        size = _pixel_size(tiff)
+        return Plane(shape, np.dtype(series.dtype), names, size, tuple(notes), data)
+
+
+def default_names(channels: int) -> tuple[str, ...]:
+    """Names for channels that the file does not name."""
+    return tuple(f"channel {i + 1}" for i in range(channels))
+
+
+def write_tiff(
+    path: Path | str,
+    image: NDArray[Any],
+    *,
+    pixel_size_um: float | None = None,
+    channel_names: tuple[str, ...] = (),
+) -> None:
+    """Write (Y, X) or (C, Y, X) as a zlib-compressed ImageJ-readable TIFF, whole or not at all.
+
+    Parameters
+    ----------
+    image
+        Any real number type. ImageJ's own layout is used where its types allow
+        (uint8, uint16, float32), so names and pixel size show up there too.
+    pixel_size_um
+        Edge of a pixel in µm.
+    channel_names
+        One per channel.
+
+    Raises
+    ------
+    UserError
+        The disk is full, or the place cannot be written to.
+    ValueError
+        ``image`` has other than two or three dimensions.
+    """
+    if image.ndim not in (2, 3):
+        raise ValueError(f"expected (Y, X) or (C, Y, X), got shape {image.shape}")
+    axes = "CYX" if image.ndim == 3 else "YX"
+    options: dict[str, Any] = {"metadata": {"axes": axes}}
+    if image.dtype in (np.uint8, np.uint16, np.float32):
+        options["imagej"] = True
+        options["metadata"]["unit"] = "micron" if pixel_size_um else "pixel"
+        if channel_names and image.ndim == 3:
+            options["metadata"]["Labels"] = list(channel_names)
+    if pixel_size_um:
+        per_unit = 1.0 / pixel_size_um
+        if "imagej" not in options:
+            per_unit, options["resolutionunit"] = per_unit * 1e4, "CENTIMETER"
+        options["resolution"] = (per_unit, per_unit)
+    with atomic_file(path) as file:
+        tifffile.imwrite(file, image, photometric="minisblack", compression="zlib", **options)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
+    """The file, with whatever a damaged one makes tifffile raise turned into one line."""
+    try:
+        with contextlib.ExitStack() as stack:
+            tiff = stack.enter_context(tifffile.TiffFile(path))
+            if tiff.series and tiff.series[0].is_multifile:
+                # An OME file naming others as its channels: each file is an image of its own here.
+                tiff = stack.enter_context(tifffile.TiffFile(path, is_ome=False))
+            if not tiff.series:
+                raise UserError(f"{path}: is a TIFF file without an image; export the image again")
+            yield tiff
+    except (UserError, MemoryError):
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); check that the file is still there"
+        ) from error
+    except Exception as error:  # every codec has its own kinds of error
+        raise UserError(
+            f"{path}: is damaged or cut short ({str(error) or type(error).__name__}); copy or export it again"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Order:
+    """How the axes of a series become (C, Y, X)."""
+
+    axes: str
+    shape: tuple[int, ...]
+    drop_alpha: bool
+    rgb: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
+
+    @property
+    def channels(self) -> int:
+        rest = [n for axis, n in zip(self.axes, self.shape, strict=True) if axis not in "YX"]
+        return int(np.prod(rest, dtype=int)) - self.drop_alpha
+
+    def arrange(self, data: NDArray[Any]) -> NDArray[Any]:
+        data = data.reshape(self.shape)
+        front = [i for i, axis in enumerate(self.axes) if axis not in "YX"]
+        data = data.transpose(*front, self.axes.index("Y"), self.axes.index("X"))
+        return data.reshape(-1, *self.size)[: self.channels]
+
+
+def _channels_first(path: Path, series: Any, tiff: tifffile.TiffFile) -> _Order:
+    """Decide which axes are channels, and refuse stacks."""
+    axes, full = series.get_axes(False), series.get_shape(False)
+    if "Y" not in axes or "X" not in axes:
+        axes, full = series.axes, series.shape
+    kept = [(a, n) for a, n in zip(axes, full, strict=True) if a in "YX" or n != 1]
+    axes, shape = "".join(a for a, _ in kept), tuple(n for _, n in kept)
+    if 0 in series.shape:
+        raise UserError(f"{path}: has no pixels (shape {series.shape}); export the image again")
+    if "Y" not in axes or "X" not in axes:
+        raise UserError(f"{path}: is not an image of rows and columns ({series.shape}); export it again")
+    for axis, planes in kept:
+        if axis in _AXIS_WORDS:
+            raise _stack(path, planes, _AXIS_WORDS[axis])
+    plain = not (tiff.is_imagej or tiff.is_ome)
+    unknown = [(a, n) for a, n in kept if a not in "YXCS"]
+    if plain and len(shape) == 3 and unknown and shape[2] <= 4 < min(shape[:2]):
+        return _Order("YXC", shape, False, False)  # an array saved with its channels last
+    if len(unknown) > 1 or any(n > 4 for _, n in unknown):
+        planes = int(np.prod([n for _, n in unknown], dtype=int))
+        raise _stack(path, planes, "of unknown kind")
+    return _samples(path, series.keyframe, axes, shape)
+
+
+def _samples(path: Path, page: Any, axes: str, shape: tuple[int, ...]) -> _Order:
+    """Colour samples of a pixel: which are light, which is transparency."""
+    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+        raise UserError(f"{path}: is in printing colours (CMYK); save it as RGB or grey levels")
+    samples = shape[axes.index("S")] if "S" in axes else 1
+    rgb = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR) and samples in (3, 4)
+    alpha = any(int(extra) in (1, 2) for extra in page.extrasamples) or (rgb and samples == 4)
+    only = axes.replace("S", "") in ("YX", "XY")
+    return _Order(axes, shape, alpha and only and samples > 1, rgb and only)
+
+
+def _stack(path: Path, planes: int, kind: str) -> UserError:
+    return UserError(
+        f"{path}: is a stack of {planes} planes, {kind}; "
+        "export single planes or a maximum projection (in Fiji: Image ▸ Stacks ▸ Z Project…), "
+        "or mark the planes as channels"
+    )
+
+
+def _check_complete(path: Path, series: Any) -> None:
+    """Segments that lie beyond the end of the file: it was cut short."""
+    end = path.stat().st_size
+    for page in series.pages:
+        if page is None:
+            raise UserError(f"{path}: planes of it are missing; export it again")
+        stops = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+        if max(stops, default=0) > end:
+            raise UserError(f"{path}: is cut short (the file ends before its pixels do); copy it again")
+
+
+def _colours(page: Any) -> NDArray[np.uint8] | None:
+    """(256 or 65536, 3) colours of a palette image."""
+    if page.photometric != tifffile.PHOTOMETRIC.PALETTE or page.colormap is None:
+        return None
+    colours = np.asarray(page.colormap).T
+    return (colours >> 8).astype(np.uint8) if colours.max() > 255 else colours.astype(np.uint8)
+
+
+def is_ramp(colours: NDArray[Any]) -> bool:
+    """Whether a colour table (N, 3) only tints grey levels, so that the stored values are the measurement."""
+    return bool((np.diff(colours.astype(int), axis=0) >= 0).all())
+
+
+def _real_palette(page: Any, tiff: tifffile.TiffFile) -> bool:
+    """Whether the stored numbers are names of colours rather than brightness.
+
+    ImageJ writes every look-up table as a palette, on measurements and label images alike.
+    """
+    colours = _colours(page)
+    return colours is not None and not tiff.is_imagej and not is_ramp(colours)
+
+
+def _palette(page: Any, tiff: tifffile.TiffFile, data: NDArray[Any]) -> NDArray[Any]:
+    colours = _colours(page)
+    if colours is None or tiff.is_imagej or len(data) != 1:
+        return data
+    if is_ramp(colours):
+        grey = bool((colours == colours[:, :1]).all())
+        return colours[:, 0][data] if grey and data.dtype == np.uint8 else data
+    return np.ascontiguousarray(np.moveaxis(colours[data[0]], -1, 0))
+
+
+def _channel_names(tiff: tifffile.TiffFile, order: _Order) -> tuple[str, ...]:
+    """From OME or ImageJ where they name every channel, else red/green/blue or numbers."""
+    count = order.channels
+    names: list[str] = []
+    if tiff.is_ome:
+        names = [c.get("Name") or "" for c in _ome_elements(tiff, "Channel")]
+    elif tiff.is_imagej and tiff.imagej_metadata:
+        labels = tiff.imagej_metadata.get("Labels") or []
+        names = [str(label) for label in ([labels] if isinstance(labels, str) else labels)]
+    if len(names) == count and all(names):
+        return tuple(names)
+    return ("red", "green", "blue") if order.rgb and count == 3 else default_names(count)
+
+
+def _ome_elements(tiff: tifffile.TiffFile, name: str) -> list[ElementTree.Element]:
+    """Elements called ``name`` of the first image in the OME header; none where it is damaged."""
+    with contextlib.suppress(ElementTree.ParseError):
+        root = ElementTree.fromstring(tiff.ome_metadata or "<OME/>")
+        image = next((e for e in root.iter() if _bare(e) == "Image"), root)
+        return [e for e in image.iter() if _bare(e) == name]
+    return []
+
+
+def _bare(element: ElementTree.Element) -> str:
+    return re.sub(r"^\{.*\}", "", element.tag)
+
+
+def _pixel_size(tiff: tifffile.TiffFile) -> float | None:
+    """Edge of a pixel in µm, where the file says something believable and pixels are square."""
+    sizes: list[float] = []
+    if tiff.is_ome:
+        for pixels in _ome_elements(tiff, "Pixels")[:1]:
+            for axis in "XY":
+                unit = _UNITS_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm").lower())
+                with contextlib.suppress(ValueError):
+                    sizes.append(float(pixels.get(f"PhysicalSize{axis}", "nan")) * (unit or np.nan))
+    else:
+        page = tiff.pages.first
+        per_unit = _resolution_unit_um(tiff, page)
+        for tag in ("XResolution", "YResolution"):
+            value = page.tags.valueof(tag)
+            if per_unit and isinstance(value, tuple) and value[0] > 0:
+                sizes.append(per_unit * value[1] / value[0])
+    if len(sizes) != 2 or not np.isfinite(sizes).all() or abs(sizes[0] - sizes[1]) > 0.02 * max(sizes):
+        return None
+    return round(sizes[0], 6) if BELIEVABLE_UM[0] <= sizes[0] <= BELIEVABLE_UM[1] else None
+
+
+def _resolution_unit_um(tiff: tifffile.TiffFile, page: Any) -> float | None:
+    """Micrometres in the unit that the resolution tags count in."""
+    if tiff.is_imagej:
+        unit = str((tiff.imagej_metadata or {}).get("unit", "")).lower()
+        return _UNITS_UM.get(unit)
+    units = {2: 25400.0, 3: 1e4, 4: 1e3, 5: 1.0}
+    return units.get(int(page.tags.valueof("ResolutionUnit", 2)))
