@@ -1,0 +1,75 @@
+"""Colours that mean the same everywhere: in the viewer, the gallery, the legend and the report.
+
+A cluster's colour depends on its number alone, never on which clusters happen to be shown.
+The first seven are those of Okabe & Ito (2008, https://jfly.uni-koeln.de/color/), which the
+colour-blind can tell apart; their black is left out since it vanishes on a dark canvas. This
+module knows no layers, no Qt and no files.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RGB = tuple[float, float, float]
+"""Red, green, blue, each 0..1."""
+
+_OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+_GOLDEN = 0.6180339887498949  # consecutive hues lie as far apart as they can
+_LIGHTNESS = (0.62, 0.42, 0.78)
+
+
+def from_hex(text: str) -> RGB:
+    """``"#0072b2"`` as numbers."""
+    return int(text[1:3], 16) / 255, int(text[3:5], 16) / 255, int(text[5:7], 16) / 255
+
+
+def to_hex(color: RGB) -> str:
+    """The colour as the web writes it, ``"#0072b2"``."""
+    return "#" + "".join(f"{round(255 * value):02x}" for value in color)
+
+
+NOISE_COLOR: RGB = from_hex("#8c8c8c")
+"""Cells that belong to no cluster (cluster below 0)."""
+
+VERDICT_COLORS: dict[str, RGB] = {
+    "proposed": from_hex("#56b4e9"),
+    "accepted": from_hex("#009e73"),
+    "edited": from_hex("#f0e442"),
+    "rejected": from_hex("#d55e00"),
+    "locked": from_hex("#cc79a7"),
+}
+"""One colour for each verdict of `core.cells.VERDICTS`."""
+
+
+def cluster_color(number: int) -> RGB:
+    """The colour of cluster ``number``; grey below 0."""
+    if number < 0:
+        return NOISE_COLOR
+    if number < len(_OKABE_ITO):
+        return from_hex(_OKABE_ITO[number])
+    extra = number - len(_OKABE_ITO)
+    lightness = _LIGHTNESS[extra % len(_LIGHTNESS)]
+    return colorsys.hls_to_rgb((0.08 + extra * _GOLDEN) % 1.0, lightness, 0.65)
+
+
+def cluster_rgba(clusters: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """Colours of many cells at once.
+
+    Parameters
+    ----------
+    clusters
+        (N,) cluster numbers, below 0 for none.
+
+    Returns
+    -------
+    (N, 4) float32
+        Opaque RGBA, ready for the face colour of a Points layer.
+    """
+    result = np.ones((len(clusters), 4), np.float32)
+    for number in np.unique(clusters):
+        result[clusters == number, :3] = cluster_color(int(number))
+    return result
