@@ -19,7 +19,7 @@ RGB = tuple[float, float, float]
 
 _OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 _GOLDEN = 0.6180339887498949  # consecutive hues lie as far apart as they can
-_LIGHTNESS = (0.62, 0.42, 0.78)
+_LIGHTNESS = (0.30, 0.50, 0.75)
 
 
 def from_hex(text: str) -> RGB:
@@ -53,7 +53,7 @@ def cluster_color(number: int) -> RGB:
         return from_hex(_OKABE_ITO[number])
     extra = number - len(_OKABE_ITO)
     lightness = _LIGHTNESS[extra % len(_LIGHTNESS)]
-    return colorsys.hls_to_rgb((0.08 + extra * _GOLDEN) % 1.0, lightness, 0.65)
+    return colorsys.hls_to_rgb((0.04 + extra * _GOLDEN) % 1.0, lightness, 0.8)
 
 
 def cluster_rgba(clusters: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
