@@ -1,7 +1,6 @@
 """Images in: find the files of an experiment, and read one as (C, Y, X).
 
-TIFF and OME-TIFF go through tifffile (see `tiff`), PNG, JPEG and BMP through Pillow, PNG of
-16 bits through imagecodecs since Pillow would halve them. What a file is is told from its
+TIFF and OME-TIFF are read in `tiff`, PNG, JPEG and BMP in `raster`. What a file is is told from its
 first bytes, not from its name. Everything leaves here as uint8, uint16 or finite float32;
 what had to be changed for that is in ``ImageInfo.notes``. Originals are never written to.
 Not for label images (`labels`) and not for stacks in depth or time.
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import UserError
-from cell_curator.io import tiff
+from cell_curator.io import raster, tiff
 from cell_curator.io.tiff import Plane, write_tiff
 
 __all__ = [
@@ -39,7 +37,6 @@ _OUTPUT_STEM = re.compile(r"_(cp_masks?|masks?|seg|flows|cp_output|outlines)$", 
 _OUTPUT_FOLDER = re.compile(r"^(masks?|labels?|truth|ground_?truth|.*_(masks|labels|truth))$", re.IGNORECASE)
 _STORES = (".curator", ".zarr")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PILLOW_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def read_info(path: Path | str) -> ImageInfo:
     UserError
         As `read_image`, except for damage that only decoding shows.
     """
-    return _info(Path(path), _plane(Path(path), pixels=False))
+    return _info(Path(path), read_plane(Path(path), pixels=False))
 
 
 def read_image(path: Path | str) -> NDArray[Any]:
@@ -177,7 +174,7 @@ def read_image_with_info(path: Path | str) -> tuple[NDArray[Any], ImageInfo]:
         As `read_image`.
     """
     path = Path(path)
-    plane = _plane(path, pixels=True)
+    plane = read_plane(path)
     assert plane.pixels is not None
     pixels, notes = _plain_numbers(path, plane.pixels)
     return pixels, _info(path, replace(plane, notes=plane.notes + notes))
@@ -194,8 +191,21 @@ def _info(path: Path, plane: Plane) -> ImageInfo:
     )
 
 
-def _plane(path: Path, *, pixels: bool) -> Plane:
-    """Send the file to the reader its first bytes ask for."""
+def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plane:
+    """The image as it is stored, by the reader its first bytes ask for (for `labels` and for here).
+
+    Parameters
+    ----------
+    pixels
+        Decode them, or read only the header.
+    colours
+        Apply colour tables; without, the stored numbers.
+
+    Raises
+    ------
+    UserError
+        As `read_image`.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(32)
@@ -209,83 +219,14 @@ def _plane(path: Path, *, pixels: bool) -> Plane:
         raise UserError(f"{path}: is empty (0 bytes); copy or export it again")
     try:
         if head[:4] in _TIFF_MAGIC:
-            return tiff.read_plane(path, pixels=pixels)
-        if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM")):
-            return _pillow_plane(path, head, pixels)
+            return tiff.read_plane(path, pixels=pixels, colours=colours)
+        if head.startswith(raster.MAGIC):
+            return raster.read_plane(path, head, pixels=pixels, colours=colours)
     except MemoryError:
         raise UserError(f"{path}: is too large for this computer's memory; cut it into tiles") from None
     if path.suffix.lower() in _OTHER_FORMATS:
         raise UserError(f"{path}: {path.suffix} files are not read here; export as TIFF")
     raise UserError(f"{path}: is not a TIFF, PNG, JPEG or BMP image, whatever its name; export it again")
-
-
-def _pillow_plane(path: Path, head: bytes, pixels: bool) -> Plane:
-    """Header and pixels of a PNG, JPEG or BMP file."""
-    from PIL import Image
-
-    try:
-        with _PILLOW_LOCK:
-            # Pillow's own guard warns from 89 million pixels on, which is one slide scan.
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
-                    tiff.check_size(path, image.height, image.width)
-                    data = _pillow_pixels(path, image, head) if pixels else None
-                    channels = len(_bands(image)) if data is None else len(data)
-                    deep = _is_deep_png(head) or image.mode.startswith("I")
-                    shape = (channels, image.height, image.width)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError…, codecs their own
-        raise UserError(f"{path}: is damaged or cut short ({error}); copy or export it again") from error
-    names = ("red", "green", "blue") if channels == 3 else tiff.default_names(channels)
-    return Plane(shape, np.dtype(np.uint16 if deep else np.uint8), names, None, (), data)
-
-
-def _is_deep_png(head: bytes) -> bool:
-    """PNG with 16 bits a sample: byte 24 of the file is the bit depth."""
-    return head.startswith(b"\x89PNG") and head[24] == 16
-
-
-def _table(image: Any) -> NDArray[np.uint8] | None:
-    """(N, 3) colours of a palette image, entries in use only, or None."""
-    if image.mode != "P":
-        return None
-    return np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-
-
-def _bands(image: Any) -> tuple[str, ...]:
-    """Channels that are light."""
-    if image.mode == "CMYK":
-        raise UserError(f"{image.filename}: is in printing colours (CMYK); save it as RGB or grey levels")
-    table = _table(image)
-    if table is not None:
-        return ("L",) if tiff.is_ramp(table) else ("R", "G", "B")
-    if image.mode in ("1", "L", "LA", "I", "I;16", "I;16B"):
-        return ("L",)
-    return ("R", "G", "B")
-
-
-def _pillow_pixels(path: Path, image: Any, head: bytes) -> NDArray[Any]:
-    """(C, Y, X) uint8 or uint16 without transparency."""
-    bands = _bands(image)
-    if _is_deep_png(head):
-        import imagecodecs
-
-        data = np.asarray(imagecodecs.png_decode(path.read_bytes()))
-    else:
-        image.load()
-        table = _table(image)
-        if table is not None and len(bands) == 1 and not (table == table[:, :1]).all():
-            data = np.asarray(image)  # a tint on grey levels: the stored values are the measurement
-        elif image.mode == "1":
-            data = np.asarray(image.convert("L"))
-        else:
-            data = np.asarray(image.convert("L" if len(bands) == 1 else "RGB"))
-    data = data[..., None] if data.ndim == 2 else data
-    return np.ascontiguousarray(np.moveaxis(data[..., : len(bands)], -1, 0))
 
 
 def _plain_numbers(path: Path, data: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:

@@ -71,8 +71,10 @@ def check_size(path: Path, height: int, width: int) -> None:
         )
 
 
-def read_plane(path: Path, *, pixels: bool = True) -> Plane:
+def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plane:
     """Header, and with ``pixels`` the data, of the first image in a TIFF file.
+
+    With ``colours`` a colour table is applied; without, the stored numbers are returned.
 
     Raises
     ------
@@ -93,11 +95,9 @@ def read_plane(path: Path, *, pixels: bool = True) -> Plane:
         if pixels:
             _check_complete(path, series)
             data = order.arrange(series.asarray())
-            data = _palette(page, tiff, data)
-            if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not tiff.is_imagej:
-                data = ~data if data.dtype.kind in "bu" else data
+            data = _as_shown(page, tiff, data) if colours else data
             shape = (data.shape[0], *order.size)
-        elif _real_palette(page, tiff):
+        elif colours and _real_palette(page, tiff):
             shape = (3, *order.size)
         if shape[0] != len(names):
             names = ("red", "green", "blue")[: shape[0]] if shape[0] <= 3 else default_names(shape[0])
@@ -279,9 +279,14 @@ def _real_palette(page: Any, tiff: tifffile.TiffFile) -> bool:
     return colours is not None and not tiff.is_imagej and not is_ramp(colours)
 
 
-def _palette(page: Any, tiff: tifffile.TiffFile, data: NDArray[Any]) -> NDArray[Any]:
+def _as_shown(page: Any, tiff: tifffile.TiffFile, data: NDArray[Any]) -> NDArray[Any]:
+    """Apply the colour table, and turn "white is zero" round. ImageJ files hold measurements as they are."""
+    if tiff.is_imagej:
+        return data
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and data.dtype.kind in "bu":
+        return ~data
     colours = _colours(page)
-    if colours is None or tiff.is_imagej or len(data) != 1:
+    if colours is None or len(data) != 1:
         return data
     if is_ramp(colours):
         grey = bool((colours == colours[:, :1]).all())
