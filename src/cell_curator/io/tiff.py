@@ -283,7 +283,8 @@ def _as_shown(page: Any, tiff: tifffile.TiffFile, data: NDArray[Any]) -> NDArray
     """Apply the colour table, and turn "white is zero" round. ImageJ files hold measurements as they are."""
     if tiff.is_imagej:
         return data
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and data.dtype.kind in "bu":
+    white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and data.dtype.kind in "bu"
+    if white_is_zero and not tiff.is_shaped:  # tifffile itself marks bool arrays so, without meaning it
         return ~data
     colours = _colours(page)
     if colours is None or len(data) != 1:
