@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import device
 
 HERE = Path(__file__).parent
-LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""Rec. 601 weights, as the engine turns RGB into gray."""
+LUMINANCE = np.array([0.2125, 0.7154, 0.0721], dtype=np.float32)
+"""Rec. 709 weights, as images are prepared for the network everywhere else."""
 
 SHARE = {"fluorescence": 0.62, "histology": 0.26, "brightfield": 0.12}
 """Share of the tiles by kind of image: without it 11 brightfield images would be one tile in forty."""
