@@ -40,7 +40,7 @@ class Progress:
     payload: Any = None
 
 
-class Cancelled(Exception):
+class Cancelled(Exception):  # noqa: N818  (not an error)
     """The user stopped the job; nothing is wrong."""
 
 

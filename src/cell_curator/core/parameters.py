@@ -57,7 +57,7 @@ def parameter(
     more
         Folded under "More" in the dock.
     """
-    extra = {"unit": unit, "step": step, "more": more}
+    extra: dict[str, Any] = {"unit": unit, "step": step, "more": more}
     return Field(default, title=title, description=description, ge=ge, le=le, json_schema_extra=extra)
 
 

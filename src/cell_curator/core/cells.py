@@ -1,0 +1,123 @@
+"""The table of cells: one row per cell of the project, indexed by ``cell_id``.
+
+`CellTable` is the only owner of what is known about cells; layers, galleries and plots show
+projections of it. It is immutable: every change returns a new table, so a job's thread and
+the window never see half a change. It knows no files and no label images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cell_curator.core.measure import MEASURED
+
+VERDICTS = ("proposed", "accepted", "edited", "rejected", "locked")
+"""States of a cell. ``proposed`` is a segmenter's word; all others are a person's and survive a new segmentation."""
+
+COLUMNS: dict[str, str] = {
+    "image": "int64",
+    "label": "int64",
+    "revision": "int64",
+    **MEASURED,
+    "flow_error": "float64",
+    "condition": "object",
+    "verdict": "object",
+    "flags": "object",
+    "score": "float64",
+    "cluster": "int64",
+}
+"""Column name → dtype of `CellTable.frame`.
+
+``image``: image id. ``label``: value in that image's label image. ``revision``: raised whenever the
+cell's pixels change. ``flags``: reasons for suspicion, joined by ``"; "``. ``score``: 0..1, higher is
+more suspicious, NaN before scoring. ``cluster``: -1 for none.
+"""
+
+_DEFAULTS: dict[str, Any] = {
+    "revision": 1,
+    "flow_error": np.nan,
+    "condition": "",
+    "verdict": "proposed",
+    "flags": "",
+    "score": np.nan,
+    "cluster": -1,
+}
+
+
+class CellTable:
+    """All cells of a project.
+
+    Parameters
+    ----------
+    frame
+        DataFrame indexed by unique integer ``cell_id`` with some or all of `COLUMNS`; missing
+        ones take their defaults. The frame is owned by the table and must not be changed.
+
+    Raises
+    ------
+    ValueError
+        If ids repeat, a verdict is unknown, or a column without default is missing.
+    """
+
+    def __init__(self, frame: pd.DataFrame | None = None) -> None:
+        if frame is None:
+            frame = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
+        frame = frame.copy(deep=False)
+        for name, value in _DEFAULTS.items():
+            if name not in frame:
+                frame[name] = value
+        missing = [name for name in COLUMNS if name not in frame]
+        if missing:
+            raise ValueError(f"a cell table lacks the columns {', '.join(missing)}")
+        frame = frame[list(COLUMNS)].astype(COLUMNS)
+        frame.index = frame.index.astype("int64").rename("cell_id")
+        if not frame.index.is_unique:
+            raise ValueError("a cell id appears twice")
+        unknown = set(frame["verdict"].unique()) - set(VERDICTS)
+        if unknown:
+            raise ValueError(f"unknown verdict {sorted(unknown)}; known are {', '.join(VERDICTS)}")
+        self._frame = frame
+        self._by_image = dict(frame.groupby("image").indices)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows; read it, never change it."""
+        return self._frame
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def __contains__(self, cell_id: int) -> bool:
+        return cell_id in self._frame.index
+
+    def of_image(self, image_id: int) -> pd.DataFrame:
+        """The rows of one image."""
+        return self._frame.iloc[self._by_image.get(image_id, np.empty(0, np.intp))]
+
+    def find(self, image_id: int, label: int) -> int | None:
+        """The id of the cell with this label in this image, or None."""
+        rows = self.of_image(image_id)
+        hits = rows.index[rows["label"] == label]
+        return int(hits[0]) if len(hits) else None
+
+    def with_values(self, ids: Iterable[int], values: Mapping[str, Any]) -> CellTable:
+        """A table in which these cells have these values (one for all, or one for each)."""
+        frame = self._frame.copy()
+        index = pd.Index(list(ids), dtype="int64")
+        for name, value in values.items():
+            frame.loc[index, name] = value
+        return CellTable(frame)
+
+    def with_rows(self, rows: pd.DataFrame) -> CellTable:
+        """A table with these rows added, or put in the place of rows of the same id."""
+        kept = self._frame.drop(index=self._frame.index.intersection(rows.index))
+        new = CellTable(rows).frame
+        return CellTable(pd.concat([kept, new]).sort_index() if len(kept) else new)
+
+    def without(self, ids: Iterable[int]) -> CellTable:
+        """A table without these cells; ids that are not in it are no error."""
+        return CellTable(self._frame.drop(index=list(ids), errors="ignore"))

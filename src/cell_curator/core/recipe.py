@@ -1,0 +1,132 @@
+"""The preprocessing recipe: what is done to every image before cells are looked for.
+
+One frozen model per step, in the order of the published chain: rotate → channel → CLAHE →
+normalise → clip → TV denoising. Defaults are the published values (MCF10A nuclei on
+microgrooves). This module declares; `preprocess` computes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from cell_curator.core.parameters import Parameters, parameter
+
+RECIPE_VERSION = 1
+
+
+class Rotate(Parameters):
+    """Turn the image so that grooves (or fibres) stand vertical."""
+
+    enabled: bool = parameter(False, "Rotate", "Turn every image so that its grooves stand vertical")
+    method: Literal["tensor", "hough", "fixed"] = parameter(
+        "tensor",
+        "Angle from",
+        "tensor: direction of all gradients (robust). hough: straight lines found in the image, most votes wins."
+        " fixed: the angle below",
+    )
+    angle_deg: float = parameter(
+        0.0,
+        "Angle",
+        "Counter-clockwise turn used when the angle is fixed",
+        unit="°",
+        ge=-180,
+        le=180,
+        step=0.1,
+    )
+
+
+class Channel(Parameters):
+    """Choose what becomes the one channel that everything later looks at."""
+
+    mode: Literal["auto", "index", "luminance", "max", "mean"] = parameter(
+        "auto",
+        "Channel",
+        "auto: the only channel, or the luminance of an RGB image. index: the channel numbered below."
+        " luminance, max, mean: combine all channels",
+    )
+    index: int = parameter(0, "Channel number", "Counted from 0", ge=0, le=63)
+
+
+class Clahe(Parameters):
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994)."""
+
+    enabled: bool = parameter(True, "Local contrast (CLAHE)", "Even out contrast between dim and bright areas")
+    clip_limit: float = parameter(
+        0.01,
+        "Clip limit",
+        "Share of a tile's pixels that one grey level may hold, as in scikit-image; higher means more contrast",
+        ge=0.0,
+        le=1.0,
+        step=0.005,
+    )
+    tile_px: int = parameter(
+        0, "Tile", "Side of a tile; 0 means a tenth of the image height", unit="px", ge=0, le=4096, step=8
+    )
+
+
+class Normalise(Parameters):
+    """Stretch the grey levels to 0..1 (min–max)."""
+
+    enabled: bool = parameter(True, "Normalise", "Stretch the darkest pixel to 0 and the brightest to 1")
+
+
+class Clip(Parameters):
+    """Cut off the extreme grey levels and stretch the rest to 0..1."""
+
+    enabled: bool = parameter(True, "Clip extremes", "Cut off the darkest and brightest grey levels")
+    low_percent: float = parameter(
+        0.0, "Low", "Pixels below this percentile become black", unit="%", ge=0, le=100, step=0.1
+    )
+    high_percent: float = parameter(
+        98.5, "High", "Pixels above this percentile become white", unit="%", ge=0, le=100, step=0.1
+    )
+
+
+class TotalVariation(Parameters):
+    """Total-variation denoising (Chambolle 2004)."""
+
+    enabled: bool = parameter(True, "Denoise (TV)", "Smooth noise, keep edges")
+    weight: float = parameter(0.02, "Strength", "Higher is smoother", ge=0.0, le=1.0, step=0.005)
+    tolerance: float = parameter(
+        2e-4,
+        "Tolerance",
+        "Stop when the energy changes less than this",
+        ge=1e-6,
+        le=1e-1,
+        step=1e-4,
+        more=True,
+    )
+    iterations: int = parameter(200, "Iterations", "At most this many", ge=1, le=1000, more=True)
+
+
+class Recipe(Parameters):
+    """The whole chain. `hash` changes whenever any value does."""
+
+    version: int = Field(RECIPE_VERSION, ge=1, le=RECIPE_VERSION)
+    rotate: Rotate = Rotate()
+    channel: Channel = Channel()
+    clahe: Clahe = Clahe()
+    normalise: Normalise = Normalise()
+    clip: Clip = Clip()
+    total_variation: TotalVariation = TotalVariation()
+
+
+STEPS: tuple[str, ...] = tuple(name for name in Recipe.model_fields if name != "version")
+"""Names of the steps in the order in which they are applied."""
+
+PRESETS: dict[str, Recipe] = {
+    "Plain": Recipe(
+        clahe=Clahe(enabled=False),
+        clip=Clip(low_percent=0.1, high_percent=99.9),
+        total_variation=TotalVariation(enabled=False),
+    ),
+    "Nuclei on grooves (published)": Recipe(rotate=Rotate(enabled=True)),
+    "Noisy fluorescence": Recipe(
+        clahe=Clahe(enabled=False),
+        clip=Clip(low_percent=0.5, high_percent=99.8),
+        total_variation=TotalVariation(weight=0.05),
+    ),
+}
+"""Named starting points. The first is what `run` and the docks begin with."""

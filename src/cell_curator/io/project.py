@@ -1,0 +1,427 @@
+"""The project folder ``NAME.curator/``: what a project remembers.
+
+``project.sqlite`` holds images, cells, settings, the journal, embeddings and clusterings;
+``labels.zarr`` the label images (OME-NGFF 0.5); ``embeddings/`` arrays that can be computed
+again. Original images are never written to.
+
+Every user action is one `Change` and one SQLite transaction. New label pixels are written
+beside the old ones first and named in that same transaction, so whenever the process is
+killed the folder holds either the state before or the state after. This module knows no
+session, no selection and no undo.
+"""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cell_curator.core.cells import COLUMNS, CellTable
+from cell_curator.core.jobs import UserError
+from cell_curator.io.label_store import LabelStore
+
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x43454C4C  # "CELL"; tells our files from other people's SQLite files
+_SQL_TYPES = {"int64": "INTEGER", "bool": "INTEGER", "float64": "REAL", "object": "TEXT"}
+
+_SCHEMA = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE images (
+    image_id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, condition TEXT NOT NULL,
+    channel_names TEXT NOT NULL, pixel_size_um REAL, channels INTEGER NOT NULL, height INTEGER NOT NULL,
+    width INTEGER NOT NULL, angle_deg REAL, state TEXT NOT NULL, note TEXT NOT NULL,
+    recipe_hash TEXT NOT NULL, labels_revision INTEGER NOT NULL);
+CREATE TABLE cells (
+    cell_id INTEGER PRIMARY KEY, {", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in COLUMNS.items())});
+CREATE TABLE journal (
+    entry_id INTEGER PRIMARY KEY, time TEXT NOT NULL, user TEXT NOT NULL, action TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE embeddings (
+    embedding_id INTEGER PRIMARY KEY, time TEXT NOT NULL, file TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE clusterings (
+    clustering_id INTEGER PRIMARY KEY, time TEXT NOT NULL, embedding_id INTEGER NOT NULL, detail TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of the project.
+
+    ``name`` is the path below the folder that was added, without suffix, and unique. ``shape`` is
+    ``(C, Y, X)``. ``state`` is ``"new"``, ``"segmented"`` or ``"failed"`` (``note`` says why).
+    ``angle_deg`` is the counter-clockwise turn of the last preparation, ``recipe_hash`` its recipe.
+    """
+
+    image_id: int
+    name: str
+    path: Path
+    condition: str
+    channel_names: tuple[str, ...]
+    pixel_size_um: float | None
+    shape: tuple[int, int, int]
+    angle_deg: float | None = None
+    state: str = "new"
+    note: str = ""
+    recipe_hash: str = ""
+    labels_revision: int = 0
+
+
+@dataclass(frozen=True)
+class StoredEmbedding:
+    """Latent positions of cells and the map drawn from them.
+
+    ``cell_id``, ``revision`` are ``(N,)`` int64 (the revision each position was made from); ``latent``
+    is ``(N, D)`` and ``map2d`` ``(N, 2)`` float32; ``detail`` holds scores, parameters and notes as plain JSON.
+    """
+
+    cell_id: NDArray[np.int64]
+    revision: NDArray[np.int64]
+    latent: NDArray[np.float32]
+    map2d: NDArray[np.float32]
+    detail: Mapping[str, Any]
+    clustering: Mapping[str, Any]
+
+    @property
+    def cluster_names(self) -> dict[int, str]:
+        """What the user calls each cluster number."""
+        return {int(number): name for number, name in self.clustering.get("names", {}).items()}
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """How well the clusters are separated, in the space that ``clustering["space"]`` names."""
+        return dict(self.clustering.get("scores", {}))
+
+
+@dataclass(frozen=True)
+class Change:
+    """Everything that one action changes; stored together or not at all.
+
+    ``images`` replaces the records of these images, ``cells`` adds or replaces rows, ``removed``
+    deletes cells, ``labels`` gives new ``(Y, X)`` int32 label images by image id. ``action`` and
+    ``detail`` go into the journal; without ``action`` nothing is journalled.
+    """
+
+    action: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[ImageRecord, ...] = ()
+    cells: pd.DataFrame | None = None
+    removed: tuple[int, ...] = ()
+    labels: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    embedding: StoredEmbedding | None = None
+    clustering: Mapping[str, Any] | None = None
+
+
+class Project:
+    """One open project folder. Safe to use from several threads."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._labels = LabelStore(folder / "labels.zarr")
+
+    # ------------------------------------------------------------------ opening
+
+    @classmethod
+    def create(cls, folder: Path) -> Project:
+        """Make a new project in ``folder``, which must not exist or be empty.
+
+        Raises
+        ------
+        UserError
+            If the folder holds something else or cannot be written.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder}: already exists and is not an empty folder; choose another name")
+        with _storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            connection = _connect(folder / "project.sqlite")
+            with connection:
+                connection.executescript(_SCHEMA)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
+                connection.execute("INSERT INTO meta VALUES ('next_cell_id', '1')")
+        return cls(folder, connection)
+
+    @classmethod
+    def open(cls, folder: Path) -> Project:
+        """Open an existing project.
+
+        Raises
+        ------
+        UserError
+            If it is none, is damaged, or was written by a newer version.
+        """
+        folder = Path(folder)
+        file = folder / "project.sqlite"
+        if not file.is_file():
+            raise UserError(f"{folder}: is not a project (no project.sqlite inside); open a project folder or create one")
+        with _storage_errors(folder):
+            connection = _connect(file)
+            try:
+                _check_version(connection, folder)
+            except BaseException:
+                connection.close()
+                raise
+        project = cls(folder, connection)
+        project._labels.tidy({r.image_id: r.labels_revision for r in project.images()})
+        return project
+
+    @staticmethod
+    def is_project(folder: Path) -> bool:
+        """Whether ``folder`` looks like a project."""
+        return (Path(folder) / "project.sqlite").is_file()
+
+    def close(self) -> None:
+        """Close the files; the project must not be used afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    # ------------------------------------------------------------------ reading
+
+    def images(self) -> tuple[ImageRecord, ...]:
+        """All images in the order in which they were added."""
+        with self._lock:
+            rows = self._connection.execute("SELECT * FROM images ORDER BY image_id").fetchall()
+        return tuple(_image_from_row(row) for row in rows)
+
+    def cells(self) -> CellTable:
+        """The table of cells."""
+        with self._lock:
+            frame = pd.read_sql_query("SELECT * FROM cells ORDER BY cell_id", self._connection, index_col="cell_id")
+        return CellTable(frame)
+
+    def labels(self, record: ImageRecord) -> NDArray[np.int32]:
+        """The label image ``(Y, X)`` of one image; zeros where there is none yet."""
+        if record.labels_revision == 0:
+            return np.zeros(record.shape[1:], np.int32)
+        return self._labels.read(record.image_id, record.labels_revision)
+
+    def settings(self) -> dict[str, Any]:
+        """Stored parameter values by model name."""
+        with self._lock:
+            rows = self._connection.execute("SELECT name, value FROM settings").fetchall()
+        return {row["name"]: json.loads(row["value"]) for row in rows}
+
+    def journal(self) -> pd.DataFrame:
+        """Every action in order: time (UTC), user, action, detail."""
+        with self._lock:
+            frame = pd.read_sql_query("SELECT * FROM journal ORDER BY entry_id", self._connection, index_col="entry_id")
+        frame["detail"] = frame["detail"].map(json.loads)
+        return frame
+
+    def embedding(self) -> StoredEmbedding | None:
+        """The newest embedding with its newest clustering, or None."""
+        with self._lock:
+            row = self._connection.execute("SELECT * FROM embeddings ORDER BY embedding_id DESC LIMIT 1").fetchone()
+            if row is None:
+                return None
+            clustering = self._connection.execute(
+                "SELECT detail FROM clusterings WHERE embedding_id = ? ORDER BY clustering_id DESC LIMIT 1",
+                (row["embedding_id"],),
+            ).fetchone()
+        file = self.folder / row["file"]
+        if not file.is_file():  # a cache that somebody cleared; it can be computed again
+            return None
+        with np.load(file, allow_pickle=False) as arrays:
+            parts = {name: arrays[name] for name in ("cell_id", "revision", "latent", "map2d")}
+        return StoredEmbedding(
+            **parts,
+            detail=json.loads(row["detail"]),
+            clustering=json.loads(clustering["detail"]) if clustering else {},
+        )
+
+    # ------------------------------------------------------------------ writing
+
+    def reserve_cell_ids(self, count: int) -> NDArray[np.int64]:
+        """``count`` ids that no cell ever had."""
+        with self._lock, _storage_errors(self.folder), self._connection:
+            first = int(self._connection.execute("SELECT value FROM meta WHERE key = 'next_cell_id'").fetchone()[0])
+            self._connection.execute("UPDATE meta SET value = ? WHERE key = 'next_cell_id'", (str(first + count),))
+        return np.arange(first, first + count, dtype=np.int64)
+
+    def write(self, change: Change) -> tuple[ImageRecord, ...]:
+        """Store ``change`` in one transaction and return the image records as stored.
+
+        Raises
+        ------
+        UserError
+            If the disk is full or the folder cannot be written; nothing is changed then.
+        """
+        with self._lock, _storage_errors(self.folder):
+            images = {record.image_id: record for record in change.images}
+            known = {record.image_id: record for record in self.images()} if change.labels else {}
+            for image_id, labels in change.labels.items():
+                record = images.get(image_id) or known[image_id]
+                revision = known[image_id].labels_revision + 1
+                self._labels.write(image_id, revision, labels)
+                images[image_id] = replace(record, labels_revision=revision)
+            with self._connection:
+                self._write_rows(change, tuple(images.values()))
+            self._labels.tidy({i: images[i].labels_revision for i in change.labels})
+            return tuple(images.values())
+
+    def _write_rows(self, change: Change, images: tuple[ImageRecord, ...]) -> None:
+        execute, many = self._connection.execute, self._connection.executemany
+        many(f"INSERT OR REPLACE INTO images VALUES ({','.join('?' * 14)})", [_image_to_row(r) for r in images])
+        many("DELETE FROM cells WHERE cell_id = ?", [(int(i),) for i in change.removed])
+        if change.cells is not None and len(change.cells):
+            marks = ",".join("?" * (len(COLUMNS) + 1))
+            many(f"INSERT OR REPLACE INTO cells VALUES ({marks})", _cell_rows(change.cells))
+        for name, value in change.settings.items():
+            execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
+        if change.embedding is not None:
+            self._write_embedding(change.embedding)
+        if change.clustering is not None:
+            newest = execute("SELECT max(embedding_id) FROM embeddings").fetchone()[0]
+            detail = json.dumps(dict(change.clustering))
+            execute(
+                "INSERT INTO clusterings (time, embedding_id, detail) VALUES (?, ?, ?)",
+                (_now(), newest, detail),
+            )
+        if change.action:
+            execute(
+                "INSERT INTO journal (time, user, action, detail) VALUES (?, ?, ?, ?)",
+                (_now(), _user(), change.action, json.dumps(dict(change.detail))),
+            )
+
+    def _write_embedding(self, embedding: StoredEmbedding) -> None:
+        from cell_curator.io.atomic import write_atomic
+
+        cursor = self._connection.execute(
+            "INSERT INTO embeddings (time, file, detail) VALUES (?, '', ?)",
+            (_now(), json.dumps(dict(embedding.detail))),
+        )
+        file = f"embeddings/{cursor.lastrowid:04d}.npz"
+        (self.folder / "embeddings").mkdir(exist_ok=True)
+        arrays = {name: getattr(embedding, name) for name in ("cell_id", "revision", "latent", "map2d")}
+        write_atomic(self.folder / file, lambda stream: np.savez_compressed(stream, **arrays))
+        self._connection.execute("UPDATE embeddings SET file = ? WHERE embedding_id = ?", (file, cursor.lastrowid))
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, check_same_thread=False, timeout=10)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection, folder: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != _APPLICATION_ID:
+        raise UserError(f"{folder}: project.sqlite belongs to another program; open a Cell Curator project folder")
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{folder}: was written by a newer Cell Curator (format {version}, this one reads {SCHEMA_VERSION});"
+            " update Cell Curator"
+        )
+    if version < SCHEMA_VERSION:
+        raise UserError(f"{folder}: has the unknown old format {version}; open it with the version that made it")
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """Say storage faults in words; the transaction that failed has been rolled back by then."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "full" in text:
+            raise UserError(
+                f"{folder}: the disk is full; free some space and try again, nothing was changed"
+            ) from error
+        if "not a database" in text or "malformed" in text:
+            raise UserError(f"{folder}: project.sqlite is damaged or not ours; restore it from a back-up") from error
+        if "locked" in text:
+            raise UserError(f"{folder}: another program is writing to this project; close it and try again") from error
+        if "readonly" in text or "unable to open" in text:
+            raise UserError(
+                f"{folder}: cannot be written; check the permissions or copy the project elsewhere"
+            ) from error
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(
+                f"{folder}: the disk is full; free some space and try again, nothing was changed"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(f"{folder}: cannot be written; check the permissions or choose another folder") from error
+        raise
+
+
+def _image_to_row(record: ImageRecord) -> tuple[Any, ...]:
+    return (
+        record.image_id,
+        record.name,
+        str(record.path),
+        record.condition,
+        json.dumps(record.channel_names),
+        record.pixel_size_um,
+        *record.shape,
+        record.angle_deg,
+        record.state,
+        record.note,
+        record.recipe_hash,
+        record.labels_revision,
+    )
+
+
+def _image_from_row(row: sqlite3.Row) -> ImageRecord:
+    return ImageRecord(
+        image_id=row["image_id"],
+        name=row["name"],
+        path=Path(row["path"]),
+        condition=row["condition"],
+        channel_names=tuple(json.loads(row["channel_names"])),
+        pixel_size_um=row["pixel_size_um"],
+        shape=(row["channels"], row["height"], row["width"]),
+        angle_deg=row["angle_deg"],
+        state=row["state"],
+        note=row["note"],
+        recipe_hash=row["recipe_hash"],
+        labels_revision=row["labels_revision"],
+    )
+
+
+def _cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Rows as plain Python values; SQLite knows no NumPy scalars, and NaN is NULL there."""
+    columns: list[list[Any]] = [frame.index.tolist()]
+    for name in COLUMNS:
+        values = frame[name]
+        columns.append(values.astype(object).where(values.notna(), None).tolist())
+    return zip(*columns, strict=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without a user name
+        return ""

@@ -1,0 +1,410 @@
+"""One open project, what is selected in it, and what can be undone. Knows no viewer.
+
+The docks and the command line both work on a `Session`. Reading is cheap and gives immutable
+snapshots; long work is a job from `workflow`; edits are methods that are done at once, stored
+in one transaction, and undoable. Signals may fire from a job's thread: a view connects with
+``thread="main"``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from psygnal import Signal, SignalGroup
+
+from cell_curator import workflow
+from cell_curator.core.cells import VERDICTS, CellTable
+from cell_curator.core.history import History
+from cell_curator.core.jobs import Job, UserError
+from cell_curator.core.measure import measure
+from cell_curator.core.parameters import Parameters
+from cell_curator.core.patches import PatchParameters, cut
+from cell_curator.core.preprocess import Prepared, prepare
+from cell_curator.core.recipe import PRESETS, Recipe
+from cell_curator.core.selection import Selection
+from cell_curator.engines.worker import inline
+from cell_curator.io.images import read_image
+from cell_curator.io.project import Change, ImageRecord, Project, StoredEmbedding
+
+P = TypeVar("P", bound=Parameters)
+Execute = Callable[..., Job[Any]]
+_CACHED_IMAGES = 6
+
+
+class SessionEvents(SignalGroup):
+    """What a view may want to hear."""
+
+    images_changed = Signal()
+    current_changed = Signal(object)  # image id or None
+    cells_changed = Signal(frozenset)  # cell ids whose rows changed, appeared or went
+    labels_changed = Signal(int)  # image id
+    embedding_changed = Signal()
+    parameters_changed = Signal(str)  # name of the model
+
+
+class Session:
+    """One open project.
+
+    Parameters
+    ----------
+    project
+        The folder; the session closes it.
+    execute
+        How heavy functions are run, as ``execute("module:function", **arguments) -> Job``:
+        `engines.worker.inline` (here, the default) or `Worker.call` (in its own process).
+    """
+
+    def __init__(self, project: Project, *, execute: Execute = inline) -> None:
+        self.project = project
+        self.execute = execute
+        self.events = SessionEvents()
+        self.selection = Selection()
+        self.history = History()
+        self._lock = threading.RLock()
+        self._images = {record.image_id: record for record in project.images()}
+        self._cells = project.cells()
+        self._settings = project.settings()
+        self._embedding = project.embedding()
+        self._current: int | None = next(iter(self._images), None)
+        self._pixels: OrderedDict[Any, Any] = OrderedDict()
+
+    @classmethod
+    def create(cls, folder: Path | str, *, execute: Execute = inline) -> Session:
+        """Make a new project in an empty or new folder and open it."""
+        return cls(Project.create(Path(folder)), execute=execute)
+
+    @classmethod
+    def open(cls, folder: Path | str, *, execute: Execute = inline) -> Session:
+        """Open an existing project folder."""
+        return cls(Project.open(Path(folder)), execute=execute)
+
+    @classmethod
+    def open_or_create(cls, folder: Path | str, *, execute: Execute = inline) -> Session:
+        """Open ``folder`` if it is a project, else make one there."""
+        opener = cls.open if Project.is_project(Path(folder)) else cls.create
+        return opener(folder, execute=execute)
+
+    def close(self) -> None:
+        """Close the project; everything is stored already."""
+        self.project.close()
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def folder(self) -> Path:
+        """The project folder."""
+        return self.project.folder
+
+    @property
+    def name(self) -> str:
+        """The project's name: its folder without ``.curator``."""
+        return self.folder.name.removesuffix(".curator")
+
+    @property
+    def images(self) -> tuple[ImageRecord, ...]:
+        """All images, in the order in which they were added."""
+        return tuple(self._images.values())
+
+    def image(self, image_id: int) -> ImageRecord:
+        """One image's record."""
+        return self._images[image_id]
+
+    @property
+    def cells(self) -> CellTable:
+        """The table of cells as it is now; later changes make new tables."""
+        return self._cells
+
+    def row(self, cell_id: int) -> pd.Series[Any]:
+        """One cell's row."""
+        return self._cells.frame.loc[cell_id]
+
+    def cell_at(self, image_id: int, label: int) -> int | None:
+        """Id of the cell with this label value in this image."""
+        return self._cells.find(image_id, label)
+
+    @property
+    def embedding(self) -> StoredEmbedding | None:
+        """The newest map of cells, or None."""
+        return self._embedding
+
+    def stale_cells(self) -> frozenset[int]:
+        """Cells whose pixels changed since the map was made, and cells that are not on it."""
+        ids = self._cells.frame.index
+        if self._embedding is None:
+            return frozenset(ids)
+        made_from = pd.Series(self._embedding.revision, index=self._embedding.cell_id).reindex(ids)
+        return frozenset(ids[~(made_from >= self._cells.frame["revision"])])
+
+    def counting_cells(self) -> pd.DataFrame:
+        """Rows of the cells that count: all but the rejected ones."""
+        frame = self._cells.frame
+        return frame[frame["verdict"] != "rejected"]
+
+    def get(self, model: type[P]) -> P:
+        """This project's parameters of one kind."""
+        stored = self._settings.get(model.__name__)
+        if stored is not None:
+            return model.model_validate(stored)
+        default: Any = next(iter(PRESETS.values())) if model is Recipe else model()
+        return default  # type: ignore[no-any-return]
+
+    def put(self, parameters: Parameters) -> None:
+        """Remember parameters with the project."""
+        name, value = type(parameters).__name__, parameters.model_dump(mode="json")
+        if self._settings.get(name) != value:
+            self.commit(Change(settings={name: value}))
+            self.events.parameters_changed.emit(name)
+
+    # ------------------------------------------------------------------ pixels
+
+    def pixels(self, image_id: int) -> NDArray[np.generic]:
+        """The original image, ``(C, Y, X)`` in the file's dtype."""
+        record = self.image(image_id)
+
+        def read() -> NDArray[np.generic]:
+            if not record.path.exists():
+                raise UserError(f"{record.path}: the image is no longer there; move it back or add it again")
+            return read_image(record.path)
+
+        return self._cached(("pixels", image_id, record.path), read)
+
+    def prepare(self, image_id: int, recipe: Recipe | None = None) -> Prepared:
+        """The prepared image with its angle; ``recipe`` defaults to the project's."""
+        recipe = recipe or self.get(Recipe)
+        return self._cached(("prepared", image_id, recipe.hash), lambda: prepare(self.pixels(image_id), recipe))
+
+    def prepared(self, image_id: int) -> NDArray[np.float32]:
+        """The prepared image, ``(Y, X)`` float32 in 0..1, in the frame of the original."""
+        return self.prepare(image_id).image
+
+    def angle(self, image_id: int) -> float:
+        """Counter-clockwise turn that makes this image's grooves vertical, as last prepared (else 0)."""
+        return self.image(image_id).angle_deg or 0.0
+
+    def labels(self, image_id: int) -> NDArray[np.int32]:
+        """The label image, ``(Y, X)`` int32 (a copy); zeros where no cells were found yet."""
+        record = self.image(image_id)
+        key = ("labels", image_id, record.labels_revision)
+        return self._cached(key, lambda: self.project.labels(record)).copy()
+
+    def patch(self, cell_id: int) -> NDArray[np.float32]:
+        """The cell as the embedding sees it, ``(P, P)`` float32 in 0..1."""
+        row = self.row(cell_id)
+        image_id = int(row["image"])
+        prepared = self.prepare(image_id)
+        patches = cut(
+            prepared.image,
+            self.labels(image_id),
+            [int(row["label"])],
+            self.get(PatchParameters),
+            prepared.angle_deg,
+        )
+        return patches.images[0]
+
+    def _cached(self, key: Any, make: Callable[[], Any]) -> Any:
+        """A few images are kept: the one on screen and those a job is at."""
+        with self._lock:
+            if key in self._pixels:
+                self._pixels.move_to_end(key)
+                return self._pixels[key]
+        value = make()
+        with self._lock:
+            self._pixels[key] = value
+            while len(self._pixels) > 3 * _CACHED_IMAGES:
+                self._pixels.popitem(last=False)
+        return value
+
+    # ------------------------------------------------------------------ going about
+
+    @property
+    def current_image(self) -> int | None:
+        """Id of the image on screen."""
+        return self._current
+
+    def show_image(self, image_id: int | None) -> None:
+        """Put another image on screen."""
+        if image_id is not None and image_id not in self._images:
+            raise UserError(f"there is no image {image_id} in this project; choose one of the list")
+        if image_id != self._current:
+            self._current = image_id
+            self.events.current_changed.emit(image_id)
+
+    # ------------------------------------------------------------------ jobs
+
+    def add_images(self, source: Path | str) -> Job[workflow.AddReport]:
+        """Add a file or a folder of images; each sub-folder is a condition."""
+        return workflow.add_images(self, Path(source))
+
+    def prepare_images(self, image_ids: Sequence[int] | None = None) -> Job[workflow.StepReport]:
+        """Apply the recipe to these images (all), noting angle and recipe of each."""
+        return workflow.prepare_images(self, image_ids)
+
+    def segment(self, image_ids: Sequence[int] | None = None) -> Job[workflow.StepReport]:
+        """Find the cells of these images (all); what a person decided stays."""
+        return workflow.segment(self, image_ids)
+
+    def score_outliers(self) -> Job[int]:
+        """Score how suspicious each cell is; returns how many are flagged."""
+        return workflow.score_outliers(self)
+
+    def embed(self) -> Job[workflow.MapReport]:
+        """Learn the map of all cells that count, and cluster it."""
+        return workflow.embed(self)
+
+    def recluster(self) -> Job[workflow.MapReport]:
+        """Cluster the existing map again, with the parameters as they are now."""
+        return workflow.recluster(self)
+
+    def run(self) -> Job[workflow.RunReport]:
+        """The whole line for all images: prepare, segment, score, map."""
+        return workflow.run(self)
+
+    # ------------------------------------------------------------------ edits
+
+    def set_labels(self, image_id: int, labels: NDArray[np.integer[Any]], action: str = "paint") -> frozenset[int]:
+        """Take over hand-corrected labels; returns the cells that changed, appeared or went.
+
+        A cell keeps its id as long as its label value is there. Cells whose pixels changed get a
+        higher revision, new measurements and the verdict ``edited``. Not in `history`: painting has
+        napari's own undo, which comes back here as just another change.
+
+        Raises
+        ------
+        UserError
+            If the shape is not the image's.
+        """
+        record = self.image(image_id)
+        if labels.shape != record.shape[1:]:
+            raise UserError(
+                f"{record.name}: labels of {labels.shape} do not fit the image of {record.shape[1:]}; give them its size"
+            )
+        new = labels.astype(np.int32)
+        with self._lock:
+            old = self.labels(image_id)
+            differs = old != new
+            if not differs.any():
+                return frozenset()
+            touched = (set(np.unique(old[differs]).tolist()) | set(np.unique(new[differs]).tolist())) - {0}
+            rows = self._measured(record, new, touched)
+            before = self._cells.of_image(image_id)
+            gone = before.index[before["label"].isin(touched - set(rows["label"]))]
+            self.commit(
+                Change(
+                    action,
+                    {"image": record.name, "cells": [int(i) for i in rows.index], "removed": gone.tolist()},
+                    cells=rows,
+                    removed=tuple(gone.tolist()),
+                    labels={image_id: new},
+                )
+            )
+        return frozenset(int(i) for i in (*rows.index, *gone))
+
+    def _measured(self, record: ImageRecord, labels: NDArray[np.int32], touched: Collection[int]) -> pd.DataFrame:
+        """Rows of the touched cells that are still there, measured anew."""
+        before = self._cells.of_image(record.image_id).reset_index().set_index("label")
+        measured = measure(np.where(np.isin(labels, list(touched)), labels, 0), self.pixels(record.image_id))
+        known = measured.index.isin(before.index)
+        ids = np.empty(len(measured), np.int64)
+        ids[known] = before.loc[measured.index[known], "cell_id"]
+        ids[~known] = self.project.reserve_cell_ids(int((~known).sum()))
+        revision = np.ones(len(measured), np.int64)
+        revision[known] = before.loc[measured.index[known], "revision"] + 1
+        cluster = np.full(len(measured), -1, np.int64)
+        cluster[known] = before.loc[measured.index[known], "cluster"]
+        rows = measured.assign(
+            image=record.image_id,
+            label=measured.index,
+            revision=revision,
+            cluster=cluster,
+            condition=record.condition,
+            verdict="edited",
+        )
+        return CellTable(rows.set_index(pd.Index(ids))).frame
+
+    def set_verdict(self, ids: Iterable[int], verdict: str) -> None:
+        """Accept, reject, lock… cells; one undoable step.
+
+        Raises
+        ------
+        UserError
+            If the verdict is not one of `core.cells.VERDICTS`, or a cell is not there.
+        """
+        ids = tuple(int(i) for i in ids)
+        if verdict not in VERDICTS:
+            raise UserError(f"{verdict!r} is no verdict; use one of {', '.join(VERDICTS)}")
+        missing = [i for i in ids if i not in self._cells]
+        if missing:
+            raise UserError(f"there is no cell {missing[0]} any more; choose another")
+        if ids:
+            self.history.do(
+                _SetVerdict(self, ids, (verdict,) * len(ids), f"{verdict} {len(ids)} cell{'s'[: len(ids) != 1]}")
+            )
+
+    def set_condition(self, image_ids: Iterable[int], condition: str) -> None:
+        """Put images, and with them their cells, under another condition."""
+        records = tuple(replace(self.image(i), condition=condition) for i in image_ids)
+        rows = self._cells.frame
+        rows = rows[rows["image"].isin([record.image_id for record in records])].assign(condition=condition)
+        names = [record.name for record in records]
+        self.commit(Change("condition", {"images": names, "condition": condition}, images=records, cells=rows))
+
+    def undo(self) -> bool:
+        """Take the last edit back; False if there is none."""
+        return self.history.undo()
+
+    def redo(self) -> bool:
+        """Do the last undone edit again; False if there is none."""
+        return self.history.redo()
+
+    def commit(self, change: Change) -> None:
+        """Store ``change``, take it over, and tell the views."""
+        with self._lock:
+            stored = self.project.write(change)
+            self._images.update({record.image_id: record for record in stored})
+            changed = frozenset(change.removed) | frozenset(() if change.cells is None else change.cells.index)
+            if changed:
+                table = self._cells.without(change.removed)
+                self._cells = table if change.cells is None else table.with_rows(change.cells)
+            self._settings.update(change.settings)
+            if change.embedding is not None:
+                self._embedding = change.embedding
+            if change.clustering is not None and self._embedding is not None:
+                self._embedding = replace(self._embedding, clustering=change.clustering)
+        if change.images:
+            self.events.images_changed.emit()
+            if self._current is None:
+                self.show_image(change.images[0].image_id)
+        for image_id in change.labels:
+            self.events.labels_changed.emit(image_id)
+        if changed:
+            self.selection.set(i for i in self.selection.ids if i in self._cells)
+            self.events.cells_changed.emit(changed)
+        if change.embedding is not None or change.clustering is not None:
+            self.events.embedding_changed.emit()
+
+
+@dataclass(frozen=True)
+class _SetVerdict:
+    """Give cells verdicts, one each; cells that went away since are passed over."""
+
+    session: Session
+    ids: tuple[int, ...]
+    verdicts: tuple[str, ...]
+    title: str
+
+    def apply(self) -> _SetVerdict:
+        frame = self.session.cells.frame
+        pairs = [(i, verdict) for i, verdict in zip(self.ids, self.verdicts, strict=True) if i in frame.index]
+        ids = tuple(i for i, _ in pairs)
+        before = tuple(frame.loc[list(ids), "verdict"])
+        rows = frame.loc[list(ids)].assign(verdict=[verdict for _, verdict in pairs])
+        self.session.commit(Change("verdict", {"cells": ids, "verdicts": [v for _, v in pairs]}, cells=rows))
+        return _SetVerdict(self.session, ids, before, self.title)

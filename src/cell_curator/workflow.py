@@ -1,0 +1,368 @@
+"""The arrows of the main line as jobs on a session: add → prepare → segment → score → map.
+
+Each function is a generator (`core.jobs`) that stores what it has as it goes, image by image, so
+that cancelling or a crash loses the image in hand and nothing else. They may be driven from
+any thread. They decide nothing about looks and print nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cell_curator.core.cells import CellTable
+from cell_curator.core.clustering import Clustering, ClusterParameters, match_clusters
+from cell_curator.core.embedding import MapParameters
+from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
+from cell_curator.core.measure import measure
+from cell_curator.core.outliers import OutlierParameters, score
+from cell_curator.core.patches import Patches, PatchParameters, cut
+from cell_curator.core.recipe import Recipe
+from cell_curator.core.reconcile import reconcile
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+from cell_curator.engines.vae import VaeParameters
+from cell_curator.io.images import find_images, read_info
+from cell_curator.io.project import Change, ImageRecord, StoredEmbedding
+
+if TYPE_CHECKING:
+    from cell_curator.session import Session
+
+_KEPT = ("accepted", "edited", "locked")
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """Ids of the images added, and (file, reason) of those that could not be."""
+
+    added: tuple[int, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """How many images were done, (name, reason) of those that failed, and lines for the user."""
+
+    done: int
+    failed: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """How many cells are on the map, its scores and the space they were taken in, and lines for the user."""
+
+    cells: int
+    clusters: int
+    space: str
+    scores: dict[str, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What each part of `run` said; ``map`` is None where there were too few cells (the note says so)."""
+
+    segmented: StepReport
+    flagged: int
+    map: MapReport | None
+    notes: tuple[str, ...]
+
+
+# ---------------------------------------------------------------------- images
+
+
+def add_images(session: Session, source: Path) -> Job[AddReport]:
+    """Add every image under ``source``; what is in the project already is passed over.
+
+    Raises
+    ------
+    UserError
+        If the folder is missing or holds no image.
+    """
+    found = find_images(source)
+    root = source if source.is_dir() else source.parent
+    known = {record.path for record in session.images}
+    names = {record.name for record in session.images}
+    added: list[int] = []
+    failed: list[tuple[str, str]] = []
+    next_id = max((record.image_id for record in session.images), default=0) + 1
+    for index, (path, condition) in enumerate(found):
+        yield Progress(index / len(found), path.name)
+        path = path.resolve()
+        if path in known:
+            continue
+        try:
+            info = read_info(path)
+        except UserError as error:
+            failed.append((str(path), str(error)))
+            continue
+        name = _unique(path.relative_to(root.resolve()).with_suffix("").as_posix(), path.suffix, names)
+        names.add(name)
+        record = ImageRecord(
+            next_id,
+            name,
+            path,
+            condition,
+            info.channel_names,
+            info.pixel_size_um,
+            info.shape,
+            note="; ".join(info.notes),
+        )
+        session.commit(Change("add image", {"name": name, "path": str(path)}, images=(record,)))
+        added.append(next_id)
+        next_id += 1
+    return AddReport(tuple(added), tuple(failed))
+
+
+def _unique(name: str, suffix: str, names: set[str]) -> str:
+    """A name that is not taken: two files may differ only in suffix, or come from two folders."""
+    candidates = [name, f"{name}{suffix}", *(f"{name} ({n})" for n in range(2, len(names) + 3))]
+    return next(candidate for candidate in candidates if candidate not in names)
+
+
+def prepare_images(session: Session, image_ids: Sequence[int] | None = None) -> Job[StepReport]:
+    """Apply the recipe to images and remember the angle of each."""
+    return (yield from _each_image(session, image_ids, lambda record: _prepare_image(session, record)))
+
+
+def _prepare_image(session: Session, record: ImageRecord) -> Job[tuple[str, ...]]:
+    yield Progress(0.0, "preparing")
+    recipe = session.get(Recipe)
+    prepared = session.prepare(record.image_id, recipe)
+    new = replace(session.image(record.image_id), angle_deg=prepared.angle_deg, recipe_hash=recipe.hash)
+    if new != session.image(record.image_id):
+        session.commit(Change(images=(new,)))
+    return prepared.notes
+
+
+# ---------------------------------------------------------------------- cells
+
+
+def segment(session: Session, image_ids: Sequence[int] | None = None) -> Job[StepReport]:
+    """Find the cells of images; cells a person accepted, edited or locked stay as they are."""
+    return (yield from _each_image(session, image_ids, lambda record: _segment_image(session, record)))
+
+
+def _segment_image(session: Session, record: ImageRecord) -> Job[tuple[str, ...]]:
+    notes = yield from scaled(_prepare_image(session, record), 0.0, 0.1)
+    parameters = session.get(SegmentParameters)
+    image = session.prepared(record.image_id)
+    found: Segmentation = yield from scaled(
+        session.execute("cell_curator.engines.segmenter:segment_image", image=image, params=parameters),
+        0.1,
+        0.95,
+    )
+    yield Progress(0.95, "measuring")
+    adopt(session, record.image_id, found, parameters)
+    return (*notes, *found.notes)
+
+
+def adopt(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
+    """Take over a segmenter's result for one image, beside what a person decided there."""
+    record, rows = session.image(image_id), session.cells.of_image(image_id)
+    joined = reconcile(
+        session.labels(image_id),
+        found.labels,
+        keep=rows.loc[rows["verdict"].isin(_KEPT), "label"].tolist(),
+        rejected=rows.loc[rows["verdict"] == "rejected", "label"].tolist(),
+    )
+    fresh = measure(np.where(np.isin(joined.labels, list(joined.added)), joined.labels, 0), session.pixels(image_id))
+    errors = [found.flow_error.get(joined.added[int(label)], np.nan) for label in fresh.index]
+    fresh = fresh.assign(image=image_id, label=fresh.index, condition=record.condition, flow_error=errors)
+    fresh.index = pd.Index(session.project.reserve_cell_ids(len(fresh)), name="cell_id")
+    gone = rows.index[~rows["label"].isin(joined.kept)]
+    session.commit(
+        Change(
+            "segment",
+            {
+                "image": record.name,
+                "found": len(fresh),
+                "kept": len(joined.kept),
+                "diameter_px": found.diameter,
+                **parameters.model_dump(mode="json"),
+            },
+            images=(replace(record, state="segmented", note=""),),
+            cells=CellTable(fresh).frame,
+            removed=tuple(gone.tolist()),
+            labels={image_id: joined.labels},
+        )
+    )
+
+
+def score_outliers(session: Session) -> Job[int]:
+    """Score every cell and put the reasons into its flags; returns how many are flagged."""
+    yield Progress(0.0, "scoring cells")
+    frame = session.cells.frame
+    if not len(frame):
+        return 0
+    scores = score(frame, session.get(OutlierParameters))
+    rows = frame.assign(score=scores["score"], flags=scores["reasons"])
+    flagged = int((rows["flags"] != "").sum())
+    session.commit(Change("score", {"cells": len(rows), "flagged": flagged}, cells=rows))
+    return flagged
+
+
+# ---------------------------------------------------------------------- map
+
+
+def embed(session: Session) -> Job[MapReport]:
+    """Cut patches of all cells that count, learn the map, cluster it and store all of it.
+
+    Raises
+    ------
+    UserError
+        If there are no cells.
+    """
+    rows = session.counting_cells()
+    if not len(rows):
+        raise UserError("there are no cells to map yet; find cells first")
+    patches, order = yield from scaled(cut_patches(session, rows), 0.0, 0.1, "patches: ")
+    rows = rows.loc[order]
+    made = yield from scaled(
+        session.execute(
+            "cell_curator.engines.map_cells:map_cells",
+            images=patches.images,
+            masks=patches.masks,
+            groups=rows["image"].to_numpy(np.int64),
+            vae=session.get(VaeParameters),
+            projection=session.get(MapParameters),
+            clustering=session.get(ClusterParameters),
+        ),
+        0.1,
+        1.0,
+    )
+    detail = {
+        "parameters": {type(p).__name__: p.model_dump(mode="json") for p in _map_parameters(session)},
+        "recipe": session.get(Recipe).hash,
+        "split": made.embedding.split,
+        "cut off by the patch": int(patches.clipped.sum()),
+        "notes": list(made.notes),
+    }
+    ids, revision = rows.index.to_numpy(np.int64), rows["revision"].to_numpy(np.int64)
+    stored = StoredEmbedding(ids, revision, made.embedding.latent, made.map2d, detail, {})
+    return _store_map(session, stored, made.clustering, made.notes, new=True)
+
+
+def recluster(session: Session) -> Job[MapReport]:
+    """Cluster the existing map again.
+
+    Raises
+    ------
+    UserError
+        If there is no map.
+    """
+    stored = session.embedding
+    if stored is None:
+        raise UserError("there is no map yet; make the map first")
+    grouped = yield from session.execute(
+        "cell_curator.engines.map_cells:regroup",
+        latent=stored.latent,
+        map2d=stored.map2d,
+        parameters=session.get(ClusterParameters),
+    )
+    return _store_map(session, stored, grouped, grouped.notes, new=False)
+
+
+def _map_parameters(session: Session) -> tuple[Any, ...]:
+    return tuple(session.get(model) for model in (PatchParameters, VaeParameters, MapParameters, ClusterParameters))
+
+
+def cut_patches(session: Session, rows: pd.DataFrame) -> Job[tuple[Patches, NDArray[np.int64]]]:
+    """Patches of these cells, image by image, and the cell ids in the same order."""
+    parameters = session.get(PatchParameters)
+    parts: list[Patches] = []
+    order: list[NDArray[np.int64]] = []
+    groups = list(rows.groupby("image"))
+    for index, (image_id, group) in enumerate(groups):
+        yield Progress(index / len(groups), session.image(int(image_id)).name)
+        prepared = session.prepare(int(image_id))
+        labels = session.labels(int(image_id))
+        parts.append(cut(prepared.image, labels, group["label"].tolist(), parameters, prepared.angle_deg))
+        order.append(group.index.to_numpy(np.int64))
+    joined = Patches(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "masks", "clipped")))
+    return joined, np.concatenate(order)
+
+
+def _store_map(
+    session: Session, stored: StoredEmbedding, grouped: Clustering, notes: tuple[str, ...], *, new: bool
+) -> MapReport:
+    frame = session.cells.frame
+    before = frame["cluster"].reindex(stored.cell_id, fill_value=-1).to_numpy(np.int64)
+    # Numbers, and with them names and colours, stay with a cluster that is found again.
+    clusters = match_clusters(before, grouped.labels) if (before >= 0).any() else grouped.labels
+    there = np.isin(stored.cell_id, frame.index)  # a cell may have been deleted while the map was made
+    assigned = pd.Series(clusters[there], index=stored.cell_id[there]).reindex(frame.index, fill_value=-1)
+    numbers = sorted({int(c) for c in clusters if c >= 0})
+    names = session.embedding.cluster_names if session.embedding is not None else {}
+    detail = {
+        "method": grouped.method,
+        "space": grouped.space,
+        "k": grouped.k,
+        "scores": _finite_scores(grouped),
+        "names": {str(n): names.get(n, f"Cluster {n + 1}") for n in numbers},
+        "notes": list(grouped.notes),
+    }
+    session.commit(
+        Change(
+            "map" if new else "cluster",
+            {"cells": len(clusters), **{key: detail[key] for key in ("method", "space", "k")}},
+            cells=frame.assign(cluster=assigned),
+            embedding=stored if new else None,
+            clustering=detail,
+        )
+    )
+    return MapReport(len(clusters), len(numbers), grouped.space, dict(grouped.scores), notes)
+
+
+def _finite_scores(grouped: Clustering) -> dict[str, float | None]:
+    """The scores as JSON can hold them: undefined ones are None."""
+    return {name: float(value) if np.isfinite(value) else None for name, value in grouped.scores.items()}
+
+
+# ---------------------------------------------------------------------- all of it
+
+
+def run(session: Session) -> Job[RunReport]:
+    """The whole line for every image of the project."""
+    segmented = yield from scaled(segment(session), 0.0, 0.6)
+    flagged = yield from scaled(score_outliers(session), 0.6, 0.65)
+    notes = segmented.notes
+    made: MapReport | None = None
+    try:
+        made = yield from scaled(embed(session), 0.65, 1.0)
+        notes = (*notes, *made.notes)
+    except UserError as error:  # too few cells for a map: what was found is still worth having
+        notes = (*notes, f"no map was made: {error}")
+    return RunReport(segmented, flagged, made, notes)
+
+
+def _each_image(session: Session, image_ids: Sequence[int] | None, work: Any) -> Job[StepReport]:
+    """``work`` for every image; one that fails is marked and the others are done."""
+    records = [session.image(i) for i in (image_ids if image_ids is not None else [r.image_id for r in session.images])]
+    if not records:
+        raise UserError("there are no images in this project yet; add a folder of images first")
+    failed: list[tuple[str, str]] = []
+    notes: list[str] = []
+
+    def one(record: ImageRecord) -> Job[None]:
+        said = yield from work(record)
+        notes.extend(f"{record.name}: {line}" for line in said)
+
+    def fail(record: ImageRecord, error: UserError) -> None:
+        failed.append((record.name, str(error)))
+        session.commit(
+            Change(
+                "failed",
+                {"image": record.name, "why": str(error)},
+                images=(replace(session.image(record.image_id), state="failed", note=str(error)),),
+            )
+        )
+
+    done = yield from each(records, one, name=lambda record: record.name, failed=fail)
+    return StepReport(done, tuple(failed), tuple(notes))
