@@ -150,6 +150,7 @@ class Project:
         with _storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             connection = _connect(folder / "project.sqlite")
+            _use_wal(connection)
             with connection:
                 connection.executescript(_SCHEMA)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -170,11 +171,14 @@ class Project:
         folder = Path(folder)
         file = folder / "project.sqlite"
         if not file.is_file():
-            raise UserError(f"{folder}: is not a project (no project.sqlite inside); open a project folder or create one")
+            raise UserError(
+                f"{folder}: is not a project (no project.sqlite inside); open a project folder or create one"
+            )
         with _storage_errors(folder):
             connection = _connect(file)
             try:
                 _check_version(connection, folder)
+                _use_wal(connection)  # only now: a file of somebody else must not be changed
             except BaseException:
                 connection.close()
                 raise
@@ -320,13 +324,13 @@ class Project:
 def _connect(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, check_same_thread=False, timeout=10)
     connection.row_factory = sqlite3.Row
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        connection.close()
-        raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Write-ahead log: readers never wait, a killed process loses no finished transaction."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _check_version(connection: sqlite3.Connection, folder: Path) -> None:
