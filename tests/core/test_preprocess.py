@@ -84,6 +84,18 @@ def test_local_contrast_brings_out_a_dim_half(rng):
     assert after > 4 * before
 
 
+@pytest.mark.parametrize("clip_limit", [0.01, 0.03])
+def test_local_contrast_is_about_that_of_scikit_image(rng, clip_limit):
+    from scipy.ndimage import gaussian_filter
+    from skimage.exposure import equalize_adapthist
+
+    image = normalise(gaussian_filter(rng.random((256, 256)), 4).astype(np.float32))
+    image *= np.linspace(0.2, 1.0, 256, dtype=np.float32)
+    ours = equalise(image, Clahe(clip_limit=clip_limit, tile_px=64))
+    theirs = equalize_adapthist(normalise(image), kernel_size=64, clip_limit=clip_limit)
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.98
+
+
 def test_a_tile_larger_than_the_image_is_one_tile(rng):
     image = rng.random((40, 30)).astype(np.float32)
     whole = equalise(image, Clahe(tile_px=4096))

@@ -21,7 +21,7 @@ from cell_curator.core.recipe import Channel, Clahe, Clip, Recipe, Rotate
 from cell_curator.core.total_variation import denoise_tv
 
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)  # as skimage.color.rgb2gray
-_BINS = 256
+_LEVELS = 256
 
 
 @dataclass(frozen=True)
@@ -106,18 +106,18 @@ def finite(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def equalise(grey: NDArray[np.float32], clahe: Clahe) -> NDArray[np.float32]:
-    """CLAHE by OpenCV on 16 bits; the result lies in 0..1.
+    """CLAHE by OpenCV on 256 grey levels, as many as the published chain's bins; the result lies in 0..1.
 
-    ``clip_limit`` is a share of a tile's pixels as in scikit-image; OpenCV counts in multiples of
-    a flat histogram over its 65,536 levels, so the same amount of clipping on `_BINS` levels is
-    ``clip_limit * _BINS``.
+    ``clip_limit`` is the share of a tile's pixels that one level may hold, as in scikit-image. OpenCV
+    counts in multiples of a flat histogram. Its 16-bit variant spreads a tile over 65,536 levels,
+    where with tiles below 256×256 no clip limit can do anything: hence 8 bits.
     """
-    levels = np.rint(normalise(grey) * 65535).astype(np.uint16)
+    levels = np.rint(normalise(grey) * (_LEVELS - 1)).astype(np.uint8)
     tile = clahe.tile_px or max(1, grey.shape[0] // 10)
     tiles = (max(1, round(grey.shape[1] / tile)), max(1, round(grey.shape[0] / tile)))
-    operator = cv2.createCLAHE(clipLimit=max(clahe.clip_limit * _BINS, 1.0), tileGridSize=tiles)
-    equalised: NDArray[np.uint16] = operator.apply(levels)
-    return equalised.astype(np.float32) / np.float32(65535)
+    operator = cv2.createCLAHE(clipLimit=max(clahe.clip_limit * _LEVELS, 1.0), tileGridSize=tiles)
+    equalised: NDArray[np.uint8] = operator.apply(levels)
+    return equalised.astype(np.float32) / np.float32(_LEVELS - 1)
 
 
 def normalise(grey: NDArray[np.float32]) -> NDArray[np.float32]:
