@@ -409,6 +409,8 @@ def test_what_is_written_is_read_back(tmp_path, dtype, shape):
 def test_channel_names_survive(tmp_path, noise):
     write_tiff(tmp_path / "a.tif", noise(2, 9, 9), channel_names=("nuclei", "actin"))
     assert read_info(tmp_path / "a.tif").channel_names == ("nuclei", "actin")
+    write_tiff(tmp_path / "b.tif", noise(9, 9), channel_names=("nuclei",))
+    assert read_info(tmp_path / "b.tif").channel_names == ("nuclei",)
 
 
 def test_writing_other_shapes_is_a_mistake_of_the_caller(tmp_path, noise):

@@ -143,7 +143,7 @@ def write_tiff(
     if image.dtype in (np.uint8, np.uint16, np.float32):
         options["imagej"] = True
         options["metadata"]["unit"] = "micron" if pixel_size_um else "pixel"
-        if channel_names and image.ndim == 3:
+        if len(channel_names) == (len(image) if image.ndim == 3 else 1):
             options["metadata"]["Labels"] = list(channel_names)
     if pixel_size_um:
         per_unit = 1.0 / pixel_size_um
@@ -303,7 +303,7 @@ def _channel_names(tiff: tifffile.TiffFile, order: _Order) -> tuple[str, ...]:
         names = [c.get("Name") or "" for c in _ome_elements(tiff, "Channel")]
     elif tiff.is_imagej and tiff.imagej_metadata:
         labels = tiff.imagej_metadata.get("Labels") or []
-        names = [str(label) for label in ([labels] if isinstance(labels, str) else labels)]
+        names = [str(label).split("\n")[0] for label in ([labels] if isinstance(labels, str) else labels)]
     if len(names) == count and all(names):
         return tuple(names)
     return ("red", "green", "blue") if order.rgb and count == 3 else default_names(count)
