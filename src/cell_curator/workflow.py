@@ -173,7 +173,7 @@ def adopt(session: Session, image_id: int, found: Segmentation, parameters: Segm
         rejected=rows.loc[rows["verdict"] == "rejected", "label"].tolist(),
     )
     fresh = measure(np.where(np.isin(joined.labels, list(joined.added)), joined.labels, 0), session.pixels(image_id))
-    errors = [found.flow_error.get(joined.added[int(label)], np.nan) for label in fresh.index]
+    errors = found.flow_error[[joined.added[int(label)] for label in fresh.index]]
     fresh = fresh.assign(image=image_id, label=fresh.index, condition=record.condition, flow_error=errors)
     fresh.index = pd.Index(session.project.reserve_cell_ids(len(fresh)), name="cell_id")
     gone = rows.index[~rows["label"].isin(joined.kept)]
