@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from skimage.restoration import denoise_tv_chambolle
@@ -179,3 +181,8 @@ def test_a_recipe_survives_json_and_its_hash_follows_its_values():
     assert again == recipe
     assert again.hash == recipe.hash
     assert recipe.hash != Recipe().hash
+
+
+def test_the_recipe_shipped_with_the_sample_is_the_published_preset():
+    file = Path(__file__).parents[2] / "sample_data" / "grooves_recipe.json"
+    assert Recipe.model_validate_json(file.read_text()) == PRESETS["Nuclei on grooves (published)"]
