@@ -336,6 +336,7 @@ def broken_files(folder, noise):
         "text.tif": (b"well,dose\nA1,3\n", "is not a TIFF, PNG, JPEG or BMP"),
         "microscope.czi": (b"ZISRAWFILE", r"\.czi files are not read here; export as TIFF"),
         "bomb.png": (png_declaring(200_000, 200_000), "gigapixels"),
+        "small_bomb.png": (png_declaring(30_000, 30_000), "cannot be in so small a file"),
         "none_wide.png": (png_declaring(0, 5), "damaged|no pixels"),
         "cmyk.jpg": ((folder / "cmyk.jpg").read_bytes(), "CMYK"),
         "printing.tif": ((folder / "printing.tif").read_bytes(), "CMYK"),
@@ -369,6 +370,28 @@ def test_a_tiff_that_declares_absurd_sizes_is_refused_before_decoding(tmp_path, 
     monkeypatch.setattr(tiff, "MAX_PIXELS", 1000)
     with pytest.raises(UserError, match="declares 300 × 300 pixels"):
         read_info(tmp_path / "a.tif")
+
+
+def test_no_damage_to_a_file_gives_anything_but_an_image_or_one_line(tmp_path, noise):
+    rng, complaints = np.random.default_rng(5), []
+    tifffile.imwrite(tmp_path / "a.tif", noise(40, 40), compression="zlib", resolution=(1, 1))
+    write_tiff(tmp_path / "b.tif", noise(2, 30, 30), pixel_size_um=0.5, channel_names=("x", "y"))
+    Image.fromarray(noise(30, 30, 3)).save(tmp_path / "c.png")
+    Image.fromarray(noise(30, 30)).save(tmp_path / "d.bmp")
+    for source in sorted(tmp_path.iterdir()):
+        whole = source.read_bytes()
+        for _ in range(60):
+            broken = bytearray(whole)
+            header = rng.integers(0, 300, 3)
+            for place in np.concatenate([header, rng.integers(0, len(whole), 2)]) % len(whole):
+                broken[place] = rng.integers(256)
+            (tmp_path / "broken").write_bytes(bytes(broken))
+            try:
+                assert read_image(tmp_path / "broken").ndim == 3
+            except UserError as error:
+                complaints.append(str(error))
+    assert complaints
+    assert not [text for text in complaints if "\n" in text]
 
 
 def test_an_image_beyond_memory_says_so(tmp_path, noise, monkeypatch):

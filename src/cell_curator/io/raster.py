@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import UserError
-from cell_curator.io.tiff import Plane, check_size, default_names, is_ramp
+from cell_curator.io.tiff import Plane, check_size, default_names, is_ramp, one_line
 
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM")
 """First bytes of the files read here."""
@@ -55,7 +55,7 @@ def read_plane(path: Path, head: bytes, *, pixels: bool = True, colours: bool = 
     except (UserError, MemoryError):
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError…, codecs their own
-        raise UserError(f"{path}: is damaged or cut short ({error}); copy or export it again") from error
+        raise UserError(f"{path}: is damaged or cut short ({one_line(error)}); copy or export it again") from error
     names = ("red", "green", "blue") if channels == 3 else default_names(channels)
     return Plane(shape, np.dtype(np.uint16 if deep else np.uint8), names, None, (), data)
 

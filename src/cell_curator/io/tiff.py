@@ -54,8 +54,8 @@ class Plane:
     pixels: NDArray[Any] | None
 
 
-def check_size(path: Path, height: int, width: int) -> None:
-    """Refuse an image without pixels, or one that declares absurdly many.
+def check_size(path: Path, height: int, width: int, channels: int = 1) -> None:
+    """Refuse an image without pixels, one that declares absurdly many, or more than its file can hold.
 
     Raises
     ------
@@ -64,10 +64,16 @@ def check_size(path: Path, height: int, width: int) -> None:
     """
     if height < 1 or width < 1:
         raise UserError(f"{path}: has no pixels ({width} × {height}); export the image again")
-    if height * width > MAX_PIXELS:
+    samples = height * width * channels
+    if samples > MAX_PIXELS:
         raise UserError(
-            f"{path}: declares {width} × {height} pixels, more than {MAX_PIXELS / 1e9:.1f} gigapixels; "
-            "if that is right, cut it into tiles, otherwise export it again"
+            f"{path}: declares {width} × {height} pixels and {channels} channels, more than "
+            f"{MAX_PIXELS / 1e9:.1f} gigapixels; if that is right, cut it into tiles, otherwise export it again"
+        )
+    # Decoding such a header would fill the memory with zeros; deflate packs at most 1 : 1032.
+    if samples > 2**28 and samples > 5000 * path.stat().st_size:
+        raise UserError(
+            f"{path}: declares {width} × {height} pixels, which cannot be in so small a file; export it again"
         )
 
 
@@ -89,7 +95,7 @@ def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plan
             notes.append(f"holds {len(tiff.series)} images; the first is used")
         order = _channels_first(path, series, tiff)
         shape = (order.channels, *order.size)
-        check_size(path, *order.size)
+        check_size(path, *order.size, order.channels)
         names = _channel_names(tiff, order)
         data = None
         if pixels:
@@ -103,6 +109,11 @@ def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plan
             names = ("red", "green", "blue")[: shape[0]] if shape[0] <= 3 else default_names(shape[0])
         size = _pixel_size(tiff)
         return Plane(shape, np.dtype(series.dtype), names, size, tuple(notes), data)
+
+
+def one_line(error: Exception) -> str:
+    """What an error of a library says, fit for the middle of a sentence."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def default_names(channels: int) -> tuple[str, ...]:
@@ -173,9 +184,7 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
             f"{path}: cannot be read ({error.strerror or error}); check that the file is still there"
         ) from error
     except Exception as error:  # every codec has its own kinds of error
-        raise UserError(
-            f"{path}: is damaged or cut short ({str(error) or type(error).__name__}); copy or export it again"
-        ) from error
+        raise UserError(f"{path}: is damaged or cut short ({one_line(error)}); copy or export it again") from error
 
 
 @dataclass(frozen=True)
