@@ -13,7 +13,7 @@ from cell_curator import samples
 from cell_curator.core.jobs import UserError
 from cell_curator.io.images import find_images, read_image_with_info, read_info
 from cell_curator.io.labels import read_labels
-from cell_curator.scenes import nuclei_on_grooves, phase_like, two_channel_cells
+from cell_curator.samples.scenes import nuclei_on_grooves, phase_like, two_channel_cells
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
 

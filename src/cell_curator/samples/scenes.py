@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.microscope import Floats, blur, camera, debris, edge, grooves, lamp, noise, specks, spots
+from cell_curator.samples.microscope import Floats, blur, camera, debris, edge, grooves, lamp, noise, specks, spots
 
 Kind = Literal["cell", "blurred", "apoptotic"]
 

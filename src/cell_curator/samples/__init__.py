@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cell_curator.scenes import Scene
+    from cell_curator.samples.scenes import Scene
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -38,7 +38,7 @@ def scenes_of(name: str) -> Iterator[Scene]:
     ValueError
         Another name.
     """
-    from cell_curator.scenes import nuclei_on_grooves, phase_like, two_channel_cells
+    from cell_curator.samples.scenes import nuclei_on_grooves, phase_like, two_channel_cells
 
     if name == "grooves":
         for condition, angles in GROOVE_ANGLES.items():
@@ -118,7 +118,7 @@ def _facts(scene: Scene) -> dict[str, Any]:
 
 def sample_grooves() -> list[LayerData]:
     """Nuclei on grooves: one image of each condition, the second hidden, truth hidden."""
-    from cell_curator.scenes import nuclei_on_grooves
+    from cell_curator.samples.scenes import nuclei_on_grooves
 
     control = nuclei_on_grooves(0, elongated=True, angle_deg=GROOVE_ANGLES["control"][0])
     mutant = nuclei_on_grooves(0, elongated=False, angle_deg=GROOVE_ANGLES["mutant"][0])
