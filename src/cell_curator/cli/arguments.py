@@ -1,0 +1,37 @@
+"""Arguments and option groups that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cell_curator.cli.frame import Group
+from cell_curator.core.clustering import ClusterParameters
+from cell_curator.core.outliers import OutlierParameters
+from cell_curator.core.patches import PatchParameters
+from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.engines.vae import VaeParameters
+
+Images = Annotated[
+    Path,
+    typer.Argument(metavar="IMAGES", help="Folder of images (TIFF, PNG, JPEG, BMP), or one image.", show_default=False),
+]
+Project = Annotated[Path, typer.Argument(metavar="PROJECT", help="Project folder, made by run.", show_default=False)]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe", metavar="FILE", help="How images are prepared: a recipe saved by Cell Curator.", show_default=False
+    ),
+]
+
+SEGMENT = Group(SegmentParameters, "Finding cells")
+OUTLIERS = Group(OutlierParameters, "Unusual cells")
+PATCHES = Group(PatchParameters, "Patches", {name: f"patch_{name}" for name in PatchParameters.model_fields})
+LEARNING = Group(VaeParameters, "Learning the map")
+CLUSTERS = Group(
+    ClusterParameters,
+    "Clusters",
+    {"k": "clusters", **{name: f"cluster_{name}" for name in ClusterParameters.model_fields if name != "k"}},
+)

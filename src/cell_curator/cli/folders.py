@@ -1,0 +1,126 @@
+"""Commands from a folder of images to a folder of files: preprocess, segment, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cell_curator.cli.arguments import SEGMENT, Images, RecipeFile
+from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
+from cell_curator.core.jobs import UserError
+from cell_curator.core.recipe import PRESETS, Recipe
+
+Out = Annotated[
+    Path, typer.Argument(metavar="OUT", help="Folder for the results; made if missing.", show_default=False)
+]
+_LABELS = "folder of label images (TIFF, PNG), or one label image."
+
+
+@command(app)
+def preprocess(images: Images, out: Out, *, recipe: RecipeFile = None) -> Answer:
+    """Prepare images: turn, contrast, denoise.
+
+    Writes NAME.tif (float32, 0 to 1) for every image, and recipe.json with the steps and the
+    turn of each image.
+    """
+    from cell_curator.io.folders import preprocess_folder
+
+    report = follow(preprocess_folder(images, out, _recipe(recipe)))
+    _refuse_if_nothing(images, len(report.done), report.failed)
+    data = {"out": out, "images": len(report.done), "failed": len(report.failed), "errors": errors(report.failed)}
+    return Answer(data, f"{len(report.done)} images prepared in {out}{also_failed(report.failed)}", report.failed)
+
+
+@command(app, SEGMENT)
+def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed) -> Answer:
+    """Find the cells of images.
+
+    Writes NAME.tif for every image: whole numbers, 0 is background. Labels lie on the original
+    image pixel by pixel.
+    """
+    from cell_curator.engines.batch import segment_folder
+    from cell_curator.engines.segmenter import SegmentParameters
+
+    report = follow(segment_folder(images, out, typed.over(SegmentParameters()), _recipe(recipe)))
+    done, failed = report.folder.done, report.folder.failed
+    _refuse_if_nothing(images, len(done), failed)
+    total = sum(report.cells.values())
+    rows = [(stem, report.cells[stem], f"{report.diameter_px[stem]:.1f}", *_notes(report.notes[stem])) for stem in done]
+    data = {
+        "out": out,
+        "images": len(done),
+        "cells": total,
+        "failed": len(failed),
+        "errors": errors(failed),
+        "per_image": {
+            stem: {"cells": report.cells[stem], "diameter_px": report.diameter_px[stem], "notes": report.notes[stem]}
+            for stem in done
+        },
+    }
+    listing = table(("image", "cells", "diameter (px)", "note"), rows)
+    return Answer(data, f"{listing}\n{total} cells in {len(done)} images{also_failed(failed)}; labels in {out}", failed)
+
+
+@command(app)
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(metavar="PREDICTED", help=_LABELS, show_default=False)],
+    truth: Annotated[
+        Path, typer.Argument(metavar="TRUTH", help="The same, drawn or checked by a person.", show_default=False)
+    ],
+) -> Answer:
+    """Score label images against the truth.
+
+    Files are matched by name. AP is TP / (TP + FP + FN) at an overlap (IoU) of 0.5, 0.75 and 0.9;
+    precision, recall and F1 are at 0.5. Means of the rates, sums of the counts.
+    """
+    from cell_curator.io.folders import evaluate_folders
+
+    result = follow(evaluate_folders(predicted, truth))
+    _refuse_if_nothing(predicted, len(result.images), result.failed)
+    mean = result.mean()
+    scores: list[tuple[str, dict[str, Any]]] = [(pair.stem, asdict(pair.scores)) for pair in result.images]
+    data = {
+        "mean": mean,
+        "images": [{"image": stem, **values} for stem, values in scores],
+        "failed": len(result.failed),
+        "errors": errors(result.failed),
+    }
+    rates, counts = ("precision", "recall", "f1"), ("splits", "merges", "misses", "n_predicted", "n_true")
+    header = ("image", *(f"AP@{iou}" for iou in mean["ap"]), *rates, *counts)
+    rows = [
+        (stem, *values["ap"].values(), *(values[name] for name in (*rates, *counts)))
+        for stem, values in [*scores, ("mean", mean)]
+    ]
+    return Answer(data, table(header, rows) + also_failed(result.failed), result.failed)
+
+
+def errors(failed: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """Failures as JSON holds them."""
+    return [{"file": file, "reason": reason} for file, reason in failed]
+
+
+def also_failed(failed: Sequence[tuple[str, str]]) -> str:
+    """``", 2 failed"``, or nothing."""
+    return f", {len(failed)} failed" if failed else ""
+
+
+def _notes(notes: Sequence[str]) -> tuple[str]:
+    return ("; ".join(notes),)
+
+
+def _recipe(path: Path | None) -> Recipe:
+    from cell_curator.io.recipes import read_recipe
+
+    return next(iter(PRESETS.values())) if path is None else read_recipe(path)
+
+
+def _refuse_if_nothing(images: Path, done: int, failed: Sequence[tuple[str, str]]) -> None:
+    """Where every file failed, the first reason stands for all."""
+    if done == 0 and failed:
+        file, reason = failed[0]
+        line = reason if reason.startswith(file) else f"{file}: {reason}"
+        raise UserError(line if len(failed) == 1 else f"none of the {len(failed)} files of {images} was usable; {line}")

@@ -1,0 +1,170 @@
+"""Commands on a project folder: run, outliers, embed, export."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cell_curator.cli.arguments import CLUSTERS, LEARNING, OUTLIERS, PATCHES, SEGMENT, Images, Project, RecipeFile
+from cell_curator.cli.folders import also_failed, errors
+from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow, table
+from cell_curator.core.clustering import ClusterParameters
+from cell_curator.core.jobs import UserError
+from cell_curator.core.outliers import OutlierParameters
+from cell_curator.core.patches import PatchParameters
+from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.engines.vae import VaeParameters
+
+if TYPE_CHECKING:
+    from cell_curator.session import Session
+    from cell_curator.workflow import MapReport
+
+
+@command(app, SEGMENT, *(replace(group, brief=True) for group in (PATCHES, LEARNING, CLUSTERS)))
+def run(
+    images: Images,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Project folder, made if missing (NAME.curator).", show_default=False)
+    ],
+    *,
+    recipe: RecipeFile = None,
+    typed: Typed,
+) -> Answer:
+    """The whole line: find cells, flag the unusual, draw the map, write the report.
+
+    Each sub-folder of IMAGES is a condition. OUT becomes a project folder with cells.csv,
+    clusters.csv, recipe.json and report.html. Run again on the same OUT, it goes on with that
+    project: new images are added, and cells that you accepted, edited or locked stay.
+    """
+    from cell_curator.io.images import find_images
+    from cell_curator.io.recipes import read_recipe
+    from cell_curator.results import save_all
+
+    start = time.monotonic()
+    find_images(images)  # so that no project is made of a wrong path
+    chosen = None if recipe is None else read_recipe(recipe)
+    with _session(out, create=True) as session:
+        if chosen is not None:
+            session.put(chosen)
+        _put(session, typed, SegmentParameters, PatchParameters, VaeParameters, ClusterParameters)
+        added = follow(session.add_images(images))
+        if not session.images:
+            file, reason = added.failed[0]
+            raise UserError(f"none of the {len(added.failed)} images could be read; {_named(file, reason)}")
+        report = follow(session.run())
+        failed = (*added.failed, *report.segmented.failed)
+        follow(save_all(session, failed, report.notes))
+        cells = len(session.cells)
+        data = {
+            "project": session.folder,
+            "images": len(session.images),
+            "cells": cells,
+            "flagged": report.flagged,
+            **_map_data(report.map),
+            "failed": len(failed),
+            "errors": errors(failed),
+            "notes": report.notes,
+            "report": session.folder / "report.html",
+            "seconds": round(time.monotonic() - start, 1),
+        }
+        text = (
+            f"{cells} cells in {report.segmented.done} images{also_failed(failed)}, {report.flagged} flagged, "
+            f"{data['clusters']} clusters\nreport: {data['report']}"
+        )
+        return Answer(data, text, failed, DONE if report.segmented.done else FAILED)
+
+
+@command(app, OUTLIERS)
+def outliers(project: Project, *, typed: Typed) -> Answer:
+    """Score how unusual each cell is, and say why.
+
+    Writes outliers.csv into the project: cell_id, score (0 to 1), reasons. Nothing is removed.
+    """
+    from cell_curator.results import save_outliers
+
+    with _session(project) as session:
+        _put(session, typed, OutlierParameters)
+        flagged = follow(session.score_outliers())
+        path = save_outliers(session, session.folder / "outliers.csv")
+        cells = len(session.cells)
+    data = {"cells": cells, "flagged": flagged, "file": path}
+    return Answer(data, f"{flagged} of {cells} cells flagged; scores and reasons in {path}")
+
+
+@command(app, LEARNING, CLUSTERS, PATCHES)
+def embed(
+    project: Project,
+    *,
+    model: Annotated[
+        Literal["vae"], typer.Option("--model", help="How features are learned. vae: from the pictures alone.")
+    ] = "vae",
+    typed: Typed,
+) -> Answer:
+    """Learn the map of all cells and group them.
+
+    Stores the map in the project, writes clusters.csv there, and prints how distinct the clusters are.
+    """
+    from cell_curator.results import save_clusters
+
+    with _session(project) as session:
+        _put(session, typed, PatchParameters, VaeParameters, ClusterParameters)
+        made = follow(session.embed())
+        path = save_clusters(session, session.folder / "clusters.csv")
+    scores = table(("score", "value"), list(made.scores.items()))
+    text = "\n".join(
+        (f"{made.cells} cells in {made.clusters} clusters", f"{scores}\ntaken in the {made.space} space", *made.notes)
+    )
+    return Answer({"model": model, **_map_data(made), "notes": made.notes, "file": path}, f"{text}\n{path}")
+
+
+@command(app)
+def export(
+    project: Project,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the files.", show_default=False)],
+    *,
+    format: Annotated[
+        Literal["csv", "labels"],
+        typer.Option("--format", help="csv: tables of cells and clusters. labels: one label TIFF for each image."),
+    ] = "csv",
+) -> Answer:
+    """Write a project in a form that other programs read."""
+    from cell_curator.results import save_labels, save_tables
+
+    with _session(project) as session:
+        written = save_tables(session, out) if format == "csv" else follow(save_labels(session, out))
+    data = {"format": format, "files": written}
+    return Answer(data, "\n".join(str(path) for path in written))
+
+
+@contextmanager
+def _session(folder: Path, *, create: bool = False) -> Iterator[Session]:
+    """The project, closed at the end whatever happens; everything runs in this process."""
+    from cell_curator.session import Session
+
+    session = Session.open_or_create(folder) if create else Session.open(folder)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _put(session: Session, typed: Typed, *models: Any) -> None:
+    """Check all values first, then store them."""
+    for parameters in [typed.over(session.get(model)) for model in models]:
+        session.put(parameters)
+
+
+def _map_data(made: MapReport | None) -> dict[str, Any]:
+    if made is None:
+        return {"mapped": 0, "clusters": 0, "scores": {}, "space": None}
+    return {"mapped": made.cells, "clusters": made.clusters, "scores": made.scores, "space": made.space}
+
+
+def _named(file: str, reason: str) -> str:
+    return reason if reason.startswith(file) else f"{file}: {reason}"

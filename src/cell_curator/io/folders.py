@@ -1,0 +1,219 @@
+"""A folder of images in, a folder of files out: the common frame of the commands for many images.
+
+Finds the images, keeps their sub-folders, reports a bad file and goes on with the next. What
+is done to each image is the caller's; so is anything that a project remembers.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_curator.core.jobs import Job, UserError, each
+from cell_curator.core.preprocess import prepare
+from cell_curator.core.recipe import Recipe
+from cell_curator.core.scores import Scores, evaluate
+from cell_curator.io.atomic import write_error
+from cell_curator.io.images import find_images, natural_key, read_image_with_info, write_tiff
+from cell_curator.io.labels import read_labels
+from cell_curator.io.recipes import write_recipe
+
+_LABEL_SUFFIXES = (".tif", ".tiff", ".png")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image file; ``stem`` is its path below the folder without suffix, ``"sub/A-03"``."""
+
+    path: Path
+    stem: str
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What became of a folder: stems done in order, and (file, reason) of those that failed."""
+
+    done: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Scores of one image, by stem."""
+
+    stem: str
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of each image in natural order, and (file, reason) of what could not be compared."""
+
+    images: tuple[PairScores, ...]
+    failed: tuple[tuple[str, str], ...]
+
+    def mean(self) -> dict[str, Any]:
+        """Means over images of the rates, sums of the counts, as plain values."""
+        rows = [asdict(pair.scores) for pair in self.images]
+        result: dict[str, Any] = {
+            "ap": {key: float(np.mean([row["ap"][key] for row in rows])) for key in rows[0]["ap"]}
+        }
+        for name in ("precision", "recall", "f1"):
+            result[name] = float(np.mean([row[name] for row in rows]))
+        for name in ("splits", "merges", "misses", "n_predicted", "n_true"):
+            result[name] = int(sum(row[name] for row in rows))
+        return result
+
+
+def sources(images: Path | str) -> list[Source]:
+    """The images of a folder (or the one file), each with its stem.
+
+    Raises
+    ------
+    UserError
+        As `images.find_images`.
+    """
+    root = Path(images)
+    folder = root.parent if root.is_file() else root
+    return [Source(path, path.relative_to(folder).with_suffix("").as_posix()) for path, _ in find_images(root)]
+
+
+def convert(
+    images: Path | str, out: Path | str, work: Callable[[Source, Path], Job[Any]], suffix: str = ".tif"
+) -> Job[FolderReport]:
+    """Do ``work(source, target)`` for every image; targets mirror the sub-folders under ``out``.
+
+    Raises
+    ------
+    UserError
+        ``out`` is (inside) the folder of images, so that originals could be overwritten; it
+        cannot be written; or there are no images.
+    """
+    found, out = sources(images), Path(out)
+    _keep_apart(Path(images), out)
+    _make(out)
+    failed: list[tuple[str, str]] = []
+    taken: dict[str, Path] = {}
+
+    def one(source: Source) -> Job[None]:
+        first = taken.setdefault(source.stem.casefold(), source.path)
+        if first != source.path:
+            raise UserError(f"{source.path}: has the same name as {first.name}; rename one of them")
+        target = out / (source.stem + suffix)
+        _make(target.parent)
+        yield from work(source, target)
+
+    def note(source: Source, error: UserError) -> None:
+        if _disk_full(error):  # every further file would fail the same way
+            raise error
+        failed.append((str(source.path), str(error)))
+
+    yield from each(found, one, name=lambda source: source.stem, failed=note)
+    bad = {path for path, _ in failed}
+    return FolderReport(tuple(s.stem for s in found if str(s.path) not in bad), tuple(failed))
+
+
+def preprocess_folder(images: Path | str, out: Path | str, recipe: Recipe) -> Job[FolderReport]:
+    """Write each image prepared, turned, as float32 in 0..1, and ``recipe.json`` beside them.
+
+    Raises
+    ------
+    UserError
+        As `convert`.
+    """
+    angles: dict[str, float] = {}
+
+    def one(source: Source, target: Path) -> Job[None]:
+        pixels, info = read_image_with_info(source.path)
+        prepared = prepare(pixels, recipe)
+        write_tiff(target, prepared.turned(), pixel_size_um=info.pixel_size_um)
+        angles[source.stem] = prepared.angle_deg
+        yield from ()
+
+    report = yield from convert(images, out, one)
+    write_recipe(Path(out) / "recipe.json", recipe, angles)
+    return report
+
+
+def evaluate_folders(predicted: Path | str, truth: Path | str) -> Job[Evaluation]:
+    """Compare label images with the truth, matched by stem (or one file with another).
+
+    Label files may be TIFF or PNG; a stem may end in ``_masks``, ``_cp_masks``, ``_labels`` or ``_seg``.
+
+    Raises
+    ------
+    UserError
+        A folder is missing or empty, or no name occurs in both.
+    """
+    ours, theirs = _label_files(Path(predicted)), _label_files(Path(truth))
+    if Path(predicted).is_file() and Path(truth).is_file():
+        ours = dict.fromkeys(theirs, Path(predicted))
+    common = sorted(set(ours) & set(theirs), key=natural_key)
+    if not common:
+        raise UserError(f"{predicted}: no file has the name of one in {truth}; give the labels the names of the images")
+    missing = [(str(theirs[stem]), f"no prediction named '{stem}' in {predicted}") for stem in theirs.keys() - ours]
+    failed = sorted(missing)
+    scored: list[PairScores] = []
+
+    def one(stem: str) -> Job[None]:
+        found, true = read_labels(ours[stem]), read_labels(theirs[stem])
+        if found.shape != true.shape:
+            raise UserError(
+                f"{ours[stem]}: is {_size(found)} px but {theirs[stem]} is {_size(true)} px; "
+                "compare labels of the same image"
+            )
+        scored.append(PairScores(stem, evaluate(found, true)))
+        yield from ()
+
+    yield from each(common, one, failed=lambda stem, error: failed.append((str(ours[stem]), str(error))))
+    return Evaluation(tuple(scored), tuple(failed))
+
+
+def _label_files(root: Path) -> dict[str, Path]:
+    """Label files by stem, without the endings that other programs give to masks."""
+    if not root.exists():
+        raise UserError(f"{root}: does not exist; check the path")
+    if root.is_file():
+        return {_bare(root.with_suffix("").name): root}
+    files = [p for p in root.rglob("*") if p.suffix.lower() in _LABEL_SUFFIXES and not p.name.startswith(".")]
+    if not files:
+        raise UserError(f"{root}: holds no label images; give a folder with TIFF or PNG labels")
+    return {_bare(path.relative_to(root).with_suffix("").as_posix()): path for path in sorted(files)}
+
+
+def _bare(stem: str) -> str:
+    for ending in ("_cp_masks", "_masks", "_labels", "_seg"):
+        stem = stem.removesuffix(ending)
+    return stem
+
+
+def _size(labels: NDArray[Any]) -> str:
+    return " × ".join(str(side) for side in reversed(labels.shape))
+
+
+def _keep_apart(images: Path, out: Path) -> None:
+    folder = (images.parent if images.is_file() else images).resolve()
+    if out.resolve() == folder or (images.is_dir() and folder in out.resolve().parents):
+        raise UserError(
+            f"{out}: lies in the folder of images; choose a folder outside it, so that no original is touched"
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{folder}: is a file; choose another folder for the results") from None
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def _disk_full(error: UserError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,110 @@
+"""Tables of cells as CSV files that any spreadsheet, R or pandas reads.
+
+UTF-8, comma, point as decimal mark, one header line; written whole or not at all. Image names
+are the project's (``"condition/A-03"``), ids are the project's cell ids. There is no import:
+a table is an answer, not a place to edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cell_curator.core.cells import CellTable
+from cell_curator.io.atomic import write_atomic
+
+_FIRST = ["image", "condition", "label", "y", "x", "area"]
+_LAST = ["score", "flags", "verdict", "cluster"]
+
+
+def write_cells(path: Path | str, cells: CellTable, image_names: Mapping[int, str]) -> None:
+    """Write one row per cell: cell_id, image, condition, label, y, x, area, …, flags, verdict, cluster.
+
+    Parameters
+    ----------
+    image_names
+        Name by image id.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written; what was there before is kept.
+    """
+    frame = cells.frame
+    middle = [name for name in frame.columns if name not in (*_FIRST, *_LAST)]
+    named = frame.assign(image=frame["image"].map(image_names))
+    _write(path, named[[*_FIRST, *middle, *_LAST]].reset_index())
+
+
+def write_clusters(
+    path: Path | str,
+    cells: CellTable,
+    image_names: Mapping[int, str],
+    cell_id: NDArray[np.int64],
+    map2d: NDArray[np.float32],
+    latent: NDArray[np.float32],
+) -> None:
+    """Write the cells of the map: cell_id, image, condition, cluster, label, map_x, map_y, latent_1…
+
+    Parameters
+    ----------
+    cell_id
+        (N,) ids of the cells on the map; ids that are no longer in the table are left out.
+    map2d, latent
+        (N, 2) and (N, D) coordinates of them.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written; what was there before is kept.
+    """
+    still = np.isin(cell_id, cells.frame.index)
+    rows = cells.frame.loc[cell_id[still]]
+    table = rows[["image", "condition", "cluster", "label"]].assign(image=rows["image"].map(image_names))
+    table[["map_x", "map_y"]] = map2d[still]
+    columns = [f"latent_{n + 1}" for n in range(latent.shape[1])]
+    numbers = pd.DataFrame(latent[still], columns=columns, index=table.index)
+    _write(path, pd.concat([table, numbers], axis=1).rename_axis("cell_id").reset_index())
+
+
+def write_outliers(path: Path | str, cells: CellTable, image_names: Mapping[int, str]) -> None:
+    """Write cell_id, score, reasons, and where the cell is; the most suspicious first.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written; what was there before is kept.
+    """
+    frame = cells.frame
+    table = pd.DataFrame(
+        {
+            "score": frame["score"],
+            "reasons": frame["flags"],
+            "image": frame["image"].map(image_names),
+            "condition": frame["condition"],
+            "label": frame["label"],
+            "verdict": frame["verdict"],
+        }
+    )
+    _write(path, table.sort_values("score", ascending=False, kind="stable").reset_index())
+
+
+def write_errors(path: Path | str, failed: Iterable[tuple[str, str]]) -> None:
+    """Write what could not be done: file, reason.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written.
+    """
+    rows = [(file, reason.removeprefix(f"{file}: ")) for file, reason in failed]
+    _write(path, pd.DataFrame(rows, columns=["file", "reason"]))
+
+
+def _write(path: Path | str, table: pd.DataFrame) -> None:
+    text = table.to_csv(index=False, lineterminator="\n", float_format="%.7g")
+    write_atomic(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,149 @@
+"""What a project gives away: tables, label images and the report, written from a `Session`.
+
+The command line and the docks both end here. Formats are in `io`; nothing is computed or
+changed in the project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_curator.core.clustering import ClusterParameters
+from cell_curator.core.embedding import MapParameters
+from cell_curator.core.jobs import Job, Progress, drive, each, scaled
+from cell_curator.core.outliers import OutlierParameters
+from cell_curator.core.parameters import Parameters
+from cell_curator.core.patches import PatchParameters
+from cell_curator.core.recipe import Recipe
+from cell_curator.engines.checkup import versions
+from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.engines.vae import VaeParameters
+from cell_curator.io.formats.csv import write_cells, write_clusters, write_errors, write_outliers
+from cell_curator.io.labels import write_labels
+from cell_curator.io.project import ImageRecord
+from cell_curator.io.recipes import write_recipe
+from cell_curator.io.report import ReportContent, ReportImage, ReportMap, write_report
+from cell_curator.session import Session
+from cell_curator.workflow import cut_patches
+
+PARTS: tuple[tuple[str, type[Parameters]], ...] = (
+    ("Preparation", Recipe),
+    ("Finding cells", SegmentParameters),
+    ("Unusual cells", OutlierParameters),
+    ("Patches", PatchParameters),
+    ("Learning", VaeParameters),
+    ("Map", MapParameters),
+    ("Clusters", ClusterParameters),
+)
+"""The parameter models of a project, in the order of the work, by the name a person knows them by."""
+
+Failed = Sequence[tuple[str, str]]
+
+
+def image_names(session: Session) -> dict[int, str]:
+    """Name of each image by its id."""
+    return {record.image_id: record.name for record in session.images}
+
+
+def save_tables(session: Session, folder: Path, failed: Failed = ()) -> tuple[Path, ...]:
+    """Write cells.csv, recipe.json, clusters.csv where there is a map, errors.csv where something failed.
+
+    Raises
+    ------
+    UserError
+        A file cannot be written.
+    """
+    names = image_names(session)
+    written = [folder / "cells.csv", folder / "recipe.json"]
+    write_cells(written[0], session.cells, names)
+    angles = {record.name: record.angle_deg for record in session.images if record.angle_deg is not None}
+    write_recipe(written[1], session.get(Recipe), angles)
+    if session.embedding is not None:
+        written.append(save_clusters(session, folder / "clusters.csv"))
+    errors = folder / "errors.csv"
+    if failed:
+        write_errors(errors, failed)
+        written.append(errors)
+    else:
+        errors.unlink(missing_ok=True)  # of an earlier run; what failed then is done now
+    return tuple(written)
+
+
+def save_clusters(session: Session, path: Path) -> Path:
+    """Write the cells of the map with cluster, place on the map and learned features."""
+    stored = session.embedding
+    assert stored is not None
+    write_clusters(path, session.cells, image_names(session), stored.cell_id, stored.map2d, stored.latent)
+    return path
+
+
+def save_outliers(session: Session, path: Path) -> Path:
+    """Write score and reasons of every cell, the most suspicious first."""
+    write_outliers(path, session.cells, image_names(session))
+    return path
+
+
+def save_labels(session: Session, folder: Path) -> Job[tuple[Path, ...]]:
+    """Write the label image of every image as ``<name>.tif``."""
+    written: list[Path] = []
+
+    def one(record: ImageRecord) -> Job[None]:
+        path = folder / f"{record.name}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_labels(path, session.labels(record.image_id), pixel_size_um=record.pixel_size_um)
+        written.append(path)
+        yield from ()
+
+    yield from each(session.images, one, name=lambda record: record.name)
+    return tuple(written)
+
+
+def save_report(session: Session, path: Path, failed: Failed = (), notes: Sequence[str] = ()) -> Job[Path]:
+    """Write the report of a project as one HTML file.
+
+    Parameters
+    ----------
+    failed
+        (file or image, reason) of what could not be done.
+    notes
+        Lines for the reader.
+    """
+    return (yield from write_report(path, _content(session, tuple(failed), tuple(notes))))
+
+
+def save_all(session: Session, failed: Failed = (), notes: Sequence[str] = ()) -> Job[tuple[Path, ...]]:
+    """Write tables and report into the project folder."""
+    yield Progress(0.0, "writing tables")
+    written = save_tables(session, session.folder, failed)
+    report = yield from scaled(save_report(session, session.folder / "report.html", failed, notes), 0.1, 1.0)
+    return (*written, report)
+
+
+def _content(session: Session, failed: tuple[tuple[str, str], ...], notes: tuple[str, ...]) -> ReportContent:
+    stored = session.embedding
+    return ReportContent(
+        title=session.name,
+        made=datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
+        cells=session.cells.frame,
+        images=tuple(
+            ReportImage(r.image_id, r.name, r.condition, r.state, r.note, r.pixel_size_um) for r in session.images
+        ),
+        look=lambda image_id: (session.prepared(image_id), session.labels(image_id)),
+        patches=lambda ids: _patches(session, ids),
+        map=None if stored is None else ReportMap(stored.cell_id, stored.latent, stored.map2d, stored.clustering),
+        failed=failed,
+        notes=notes,
+        parameters=tuple((title, session.get(model)) for title, model in PARTS),
+        versions=versions(),
+    )
+
+
+def _patches(session: Session, ids: list[int]) -> Mapping[int, NDArray[np.float32]]:
+    """Patches of these cells, cut image by image."""
+    patches, order = drive(cut_patches(session, session.cells.frame.loc[ids]))
+    return dict(zip(order.tolist(), patches.images, strict=True))
