@@ -1,6 +1,6 @@
 """Train the bundled model ``starter-nuclei``: the stock Cellpose 3.1 U-Net on the CC0 DSB2018 images.
 
-    python training/train_starter.py --out OUT.pth [--base WEIGHTS.pth] [--minutes 95]
+    python training/train_starter.py --out OUT.pth [--base WEIGHTS.pth] [--minutes 80]
 
 The learning rate follows the clock, so that a run of any length ends annealed; the weights that ship
 are the moving average at the end. The validation images are looked at for the log only and choose
@@ -64,7 +64,7 @@ def learning_rate(part: float, peak: float) -> float:
 
 
 @torch.no_grad()
-def average(into: CPnet, net: CPnet, step: int, decay: float = 0.995) -> None:
+def average(into: CPnet, net: CPnet, step: int, decay: float = 0.99) -> None:
     """Moving average of the weights and of BatchNorm's running figures (they belong together)."""
     keep = min(decay, (1 + step) / (10 + step))
     new = net.state_dict()
@@ -111,11 +111,11 @@ def main() -> None:
     ask.add_argument("--data", type=Path, default=tiles.data_folder(), help="the DSB2018 folder")
     ask.add_argument("--base", type=Path, help="weights to go on from; none: start from scratch")
     ask.add_argument("--out", type=Path, required=True, help="weights file to write, half precision")
-    ask.add_argument("--minutes", type=float, default=95)
-    ask.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
+    ask.add_argument("--minutes", type=float, default=80)
+    ask.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     ask.add_argument("--batch", type=int, default=8)
     ask.add_argument("--seed", type=int, default=0)
-    ask.add_argument("--every", type=float, default=5, help="minutes between two checkpoints")
+    ask.add_argument("--every", type=float, default=10, help="minutes between two checkpoints")
     args = ask.parse_args()
 
     torch.manual_seed(args.seed)
@@ -124,7 +124,7 @@ def main() -> None:
     train_names, val_names, groups = tiles.split(args.data)
     examples = tiles.load(args.data, train_names, groups)
     chance = tiles.weights(examples)
-    pairs = validation_pairs(args.data, val_names, groups, 14)
+    pairs = validation_pairs(args.data, val_names, groups, 8)
     net = new_net(args.base)
     net.diam_labels.data[:] = float(np.mean([example.diameter for example in examples]))
     net.train()

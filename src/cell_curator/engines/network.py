@@ -1,0 +1,242 @@
+"""The Cellpose 1–3 U-Net (``CPnet``) as fast as this processor runs it.
+
+Loads a weights file safely, chooses bfloat16 + channels_last or float32 by timing both once per
+process, and runs tiles of a normalised image. Knows nothing of cells: flows go in `flows.py`,
+sizes in `diameter.py`. Reference: Stringer et al., Nature Methods 2021.
+"""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_curator.core.jobs import Job, Progress, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+TILE = 288
+"""Side of a tile aimed at, px. The network was trained on 224; fewer seams cost less."""
+
+OVERLAP = 32
+"""px shared by two neighbouring tiles."""
+
+FRAME = 12
+"""px of ground around the image: it tells a cell cut by the border, whose flow stays inside, from one
+cut by a tile, whose flow leads on."""
+
+BATCH_PIXELS = 4 * 224 * 224
+"""Pixels run at once: bounds memory, and the time until a click on Cancel is seen."""
+
+PERCENTILES = ((1.0, 99.0), (0.1, 99.9), (0.0, 100.0))
+"""Grey levels mapped to 0..1: Cellpose's own first, wider ones where nearly all pixels are equal."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded network.
+
+    Parameters
+    ----------
+    module
+        The ``CPnet`` in ``eval`` mode.
+    diam_mean
+        Diameter that cells are rescaled to before they reach the network, px.
+    bfloat16
+        Whether it runs in bfloat16 + channels_last.
+    """
+
+    module: Any
+    diam_mean: float
+    bfloat16: bool
+
+    def forward(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Flow y, flow x and cell probability ``(N, 3, y, x)`` of tiles ``(N, y, x)``.
+
+        Sides must be multiples of 8. The second input channel is zero, as for gray images in Cellpose.
+        """
+        import torch
+
+        data = np.zeros((len(tiles), 2, *tiles.shape[1:]), dtype=np.float32)
+        data[:, 0] = tiles
+        return _forward(self.module, torch.from_numpy(data), self.bfloat16)
+
+    def predict(self, image: NDArray[np.float32]) -> Job[NDArray[np.float32]]:
+        """Flow y, flow x and cell probability ``(3, Y, X)`` of a normalised image ``(Y, X)``.
+
+        One `Progress` per batch of tiles.
+        """
+        from cellpose.transforms import average_tiles
+
+        height, width = (side + 2 * FRAME for side in image.shape)
+        tops, tall = _cuts(height)
+        lefts, wide = _cuts(width)
+        full = (max(tops) + tall, max(lefts) + wide)
+        beyond = ((FRAME, FRAME + full[0] - height), (FRAME, FRAME + full[1] - width))
+        padded = np.pad(image, beyond, constant_values=np.float32(0))
+        corners = [(top, left) for top in tops for left in lefts]
+        tiles = np.stack([padded[top : top + tall, left : left + wide] for top, left in corners])
+        out = np.empty((len(tiles), 3, tall, wide), dtype=np.float32)
+        batch = max(1, BATCH_PIXELS // (tall * wide))
+        for start in range(0, len(tiles), batch):
+            yield Progress(start / len(tiles), "looking for cells")
+            out[start : start + batch] = self.forward(tiles[start : start + batch])
+        if len(tiles) > 1:
+            ysub = [(top, top + tall) for top, _ in corners]
+            xsub = [(left, left + wide) for _, left in corners]
+            merged = average_tiles(out, ysub, xsub, *full)
+        else:
+            merged = out[0]
+        inner = merged[:, FRAME : height - FRAME, FRAME : width - FRAME]
+        return np.ascontiguousarray(inner, dtype=np.float32)
+
+
+def _cuts(length: int) -> tuple[list[int], int]:
+    """Starts of equally long overlapping pieces that cover ``length``, and their length."""
+    pieces = 1 if length <= 1.4 * TILE else int(np.ceil((length - OVERLAP) / (TILE - OVERLAP)))
+    side = int(np.ceil(((length - OVERLAP) / pieces + OVERLAP) / 16)) * 16 if pieces > 1 else 0
+    if pieces == 1:
+        return [0], max(16, int(np.ceil(length / 16)) * 16)
+    return [round(i * (length - side) / (pieces - 1)) for i in range(pieces)], side
+
+
+def _forward(module: Any, data: torch.Tensor, bfloat16: bool) -> NDArray[np.float32]:
+    """Run ``module`` and hand back float32, since NumPy has no bfloat16."""
+    import torch
+
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        if bfloat16:
+            data = data.to(memory_format=torch.channels_last)
+        result: NDArray[np.float32] = module(data)[0].float().numpy()
+    return result
+
+
+def normalise(image: NDArray[np.generic]) -> NDArray[np.float32] | None:
+    """Map the 1st..99th percentile of ``(Y, X)`` to 0..1, or None for a constant image.
+
+    NaN and infinite pixels count as the darkest finite one.
+    """
+    values = np.asarray(image, dtype=np.float32)
+    good = np.isfinite(values)
+    if not good.all():
+        if not good.any():
+            return None
+        values = np.where(good, values, values[good].min())
+    span = float(np.ptp(values))
+    if not span > 0:
+        return None
+    for percentiles in PERCENTILES:
+        low, high = np.percentile(values, percentiles)
+        if high - low > 1e-3 * span:
+            break
+    return ((values - np.float32(low)) / np.float32(high - low)).astype(np.float32)
+
+
+def resize(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resample ``(Y, X)``: area average when it shrinks by much, else linear, as Cellpose does."""
+    import cv2
+
+    if image.shape == shape:
+        return image
+    much = shape[0] < 0.5 * image.shape[0]
+    how = cv2.INTER_AREA if much else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=how), dtype=np.float32)
+
+
+@lru_cache(maxsize=2)
+def load_network(path: Path) -> Network:
+    """Load a Cellpose 1–3 weights file; the last two are kept for the next image.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, unsafe, damaged, or of another kind or generation of Cellpose.
+    """
+    from cellpose.resnet_torch import CPnet
+
+    state = read_weights(path)
+    default = 17.0 if "nuclei" in path.stem else 30.0  # files of Cellpose 1 do not name their diameter
+    diameter = float(state["diam_mean"][0]) if "diam_mean" in state else default
+    module = CPnet([2, 32, 64, 128, 256], 3, sz=3, mkldnn=False, max_pool=True, diam_mean=diameter)
+    try:
+        missing = module.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        raise UserError(f"{path.name}: the layers are not those of Cellpose's U-Net; {REMEDY}") from error
+    if not set(missing) <= {"diam_mean", "diam_labels"}:
+        raise UserError(f"{path.name}: layers of Cellpose's U-Net are missing; {REMEDY}")
+    module.eval()
+    fast = bfloat16_is_faster()
+    if fast:
+        import torch
+
+        module.to(memory_format=torch.channels_last)
+    return Network(module=module, diam_mean=diameter, bfloat16=fast)
+
+
+REMEDY = "choose a model listed by `cell-curator models`, or a weights file trained with Cellpose 2 or 3"
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a weights file by name, in float32, without running any code in it.
+
+    Raises
+    ------
+    UserError
+        See `load_network`.
+    """
+    import torch
+
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such weights file; {REMEDY}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(
+            f"{path.name}: refused, since it is no plain weights file and could run foreign code; {REMEDY}"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path.name}: damaged or no weights file; {REMEDY}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path.name}: does not hold the weights of a Cellpose network; {REMEDY}")
+    if "W2" in state or any("encoder.neck" in name for name in state):
+        raise UserError(
+            f"{path.name}: weights of Cellpose 4 (Cellpose-SAM), but this engine is Cellpose 3's U-Net; "
+            "choose the engine cellpose-sam, or a weights file trained with Cellpose 2 or 3"
+        )
+    if "output.2.weight" not in state:
+        other = "Cellpose 3's transformer" if any(n.startswith("encoder.") for n in state) else "another network"
+        raise UserError(f"{path.name}: weights of {other}, not of Cellpose's U-Net; {REMEDY}")
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+@lru_cache(maxsize=1)
+def bfloat16_is_faster() -> bool:
+    """Time one small pass in float32 and in bfloat16 + channels_last (about a third of a second).
+
+    Without the instructions for it bfloat16 is emulated and several times slower, so the answer
+    comes from the clock and not from the processor's name.
+    """
+    import torch
+    from cellpose.resnet_torch import CPnet
+
+    modules = {
+        False: CPnet([2, 32, 64, 128, 256], 3, sz=3).eval(),
+        True: CPnet([2, 32, 64, 128, 256], 3, sz=3).eval().to(memory_format=torch.channels_last),
+    }
+    data = torch.zeros((1, 2, 96, 96))
+    best = dict.fromkeys(modules, np.inf)
+    for attempt in range(4):  # alternating, so that a busy moment hits both; the first warms up
+        for bfloat16, module in modules.items():
+            start = time.perf_counter()
+            _forward(module, data, bfloat16)
+            if attempt:
+                best[bfloat16] = min(best[bfloat16], time.perf_counter() - start)
+    return best[True] < best[False]
