@@ -1,0 +1,162 @@
+"""The image shown: one layer per raw channel, and the prepared image above them.
+
+Pixels are loaded by `load` (any thread) and put into layers by `ImageBinder` (main thread).
+This module knows nothing of cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_curator.link.geometry import bounds, turn_affine
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from cell_curator.link.geometry import Box
+    from cell_curator.session import Session
+
+PREPARED = "prepared"
+_COLORS = ("green", "magenta", "cyan", "yellow", "red", "blue")
+_NAMED = {"red": "red", "green": "green", "blue": "blue"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """All pixels of one image, read and prepared off the main thread."""
+
+    image_id: int
+    channels: NDArray[Any]  # (C, Y, X)
+    limits: tuple[tuple[float, float], ...]
+    names: tuple[str, ...]
+    prepared: NDArray[np.float32]  # (Y, X)
+    labels: NDArray[np.int32]  # (Y, X)
+    angle_deg: float
+
+
+def load(session: Session, image_id: int) -> Loaded:
+    """Read what the viewer needs of one image. May be called from any thread.
+
+    Raises
+    ------
+    UserError
+        If the image cannot be read.
+    """
+    record = session.image(image_id)
+    channels, prepared = session.pixels(image_id), session.prepare(image_id)
+    return Loaded(
+        image_id=image_id,
+        channels=channels,
+        limits=tuple(_limits(channel) for channel in channels),
+        names=_unique(record.channel_names, len(channels)),
+        prepared=prepared.image,
+        labels=session.labels(image_id),
+        angle_deg=prepared.angle_deg,
+    )
+
+
+class ImageBinder:
+    """Keeps the raw and prepared layers of one viewer on the image shown."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._channels: list[Image] = []
+        self._prepared: Image | None = None
+        self.shape: tuple[int, int] = (0, 0)
+        self.angle_deg = 0.0
+        self.affine: NDArray[np.float64] = np.eye(3)
+
+    @property
+    def prepared_layer(self) -> Image | None:
+        """The layer of the prepared image, if it is shown."""
+        return self._prepared
+
+    @property
+    def box(self) -> Box:
+        """The box around the image as it stands in the viewer."""
+        return bounds(self.shape, self.affine)
+
+    @property
+    def layers(self) -> list[Image]:
+        """Raw layers first, prepared last."""
+        return self._channels + ([self._prepared] if self._prepared is not None else [])
+
+    def show(self, loaded: Loaded) -> None:
+        """Show another image; layers of the same names are filled anew, so the user's choices stay."""
+        self._place(loaded.channels.shape[1:], loaded.angle_deg)
+        if not self._is_ours(self._channels) or [layer.name for layer in self._channels] != list(loaded.names):
+            self._remove_layers(self._channels)
+            self._channels = self._add_channels(loaded)
+        for layer, data, limits in zip(self._channels, loaded.channels, loaded.limits, strict=True):
+            if layer.data is not data:
+                layer.data = data
+            layer.contrast_limits_range = (min(0.0, limits[0]), float(max(data.max(), limits[1])))
+            layer.contrast_limits = limits
+            layer.affine = self.affine
+        self.show_prepared(loaded.prepared, loaded.angle_deg)
+
+    def show_prepared(self, prepared: NDArray[np.float32], angle_deg: float) -> None:
+        """Put ``(Y, X)`` float32 in 0..1 into the prepared layer, and turn everything by ``angle_deg``."""
+        if self._prepared is None or not self._is_ours([self._prepared]):
+            from napari.layers import Image
+
+            self._prepared = Image(prepared, name=PREPARED, contrast_limits=(0, 1), visible=False)
+            self._viewer.layers.insert(len(self._channels), self._prepared)
+        else:
+            self._prepared.data = prepared
+        self._place(prepared.shape, angle_deg)
+        for layer in self.layers:
+            layer.affine = self.affine
+
+    def remove(self) -> None:
+        """Take all layers out of the viewer."""
+        self._remove_layers(self.layers)
+        self._channels, self._prepared = [], None
+        self._place((0, 0), 0.0)
+
+    def _place(self, shape: tuple[int, int], angle_deg: float) -> None:
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.angle_deg = float(angle_deg)
+        self.affine = turn_affine(self.shape, self.angle_deg)
+
+    def _add_channels(self, loaded: Loaded) -> list[Image]:
+        from napari.layers import Image
+
+        layers = []
+        for index, (name, data) in enumerate(zip(loaded.names, loaded.channels, strict=True)):
+            alone = len(loaded.channels) == 1
+            color = "gray" if alone else _NAMED.get(name.lower(), _COLORS[index % len(_COLORS)])
+            layer = Image(data, name=name, colormap=color, blending="translucent" if alone else "additive")
+            self._viewer.layers.insert(index, layer)
+            layers.append(layer)
+        return layers
+
+    def _is_ours(self, layers: list[Image]) -> bool:
+        # The user may have deleted a layer.
+        return bool(layers) and all(layer in self._viewer.layers for layer in layers)
+
+    def _remove_layers(self, layers: list[Image]) -> None:
+        for layer in layers:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+
+
+def _limits(channel: NDArray[Any]) -> tuple[float, float]:
+    sample = channel[:: max(1, channel.shape[0] // 512), :: max(1, channel.shape[1] // 512)]
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(sample, [0.1, 99.8]))
+    return low, high if high > low else low + 1.0
+
+
+def _unique(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    # napari renames twins, and then the names would never match again.
+    names = tuple(names) if len(names) == count else tuple(f"channel {i + 1}" for i in range(count))
+    names = tuple(name or f"channel {i + 1}" for i, name in enumerate(names))
+    return names if len(set(names)) == count else tuple(f"{n} ({i + 1})" for i, n in enumerate(names))

@@ -1,0 +1,352 @@
+"""`ViewerLink`: one session and one viewer, and the ways between them.
+
+A round trip: a click on a point → `go_to` → the session's current image (the viewer loads it,
+if it must) → the camera centres on the cell → the selection changes → its label is chosen, a
+ring is drawn round it, and its point is highlighted. A click on a cell ends the same way, but
+the camera stays where it is.
+
+Loading happens where `background` puts it; layers are only touched in the main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from cell_curator.core.jobs import UserError
+from cell_curator.link.colors import SELECTED
+from cell_curator.link.geometry import to_data, to_world
+from cell_curator.link.image import ImageBinder, Loaded, load
+from cell_curator.link.labels import LabelsBinder, Later
+from cell_curator.link.points import PointsBinder
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Points
+
+    from cell_curator.session import Session
+
+Background = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+"""Computes the first argument somewhere and hands its result to the second in the main thread."""
+
+RING = "selected"
+_CLICK_PX = 4.0
+_CELL_PX = 60.0  # a cell that is gone to appears at least this large on the screen
+
+
+def at_once(function: Callable[[], None]) -> None:
+    """The `Later` that does not wait."""
+    function()
+
+
+def here(compute: Callable[[], Any], deliver: Callable[[Any], None]) -> None:
+    """The `Background` that computes in this thread."""
+    deliver(compute())
+
+
+class ViewerLink:
+    """Binds a session to a viewer until `unbind`.
+
+    Parameters
+    ----------
+    session, viewer
+        What is bound.
+    later
+        How a function is called after a pause (the docks use a Qt timer).
+    background
+        How pixels are loaded off the main thread (the docks use a Qt thread).
+    """
+
+    hovered = Signal(object)
+    """The cell under the mouse on the map or in the image, or None."""
+    failed = Signal(str)
+    """An image could not be shown; one line for the user."""
+    shown = Signal(int)
+    """The image that is now in the viewer."""
+
+    def __init__(
+        self, session: Session, viewer: ViewerModel, *, later: Later = at_once, background: Background = here
+    ) -> None:
+        self.session = session
+        self.viewer = viewer
+        self.image = ImageBinder(viewer)
+        self.labels = LabelsBinder(session, viewer, later=later)
+        self.points = PointsBinder(session, viewer)
+        self._background = background
+        self._ring: Points | None = None
+        self._wanted: int | None = None
+        self._goal: int | None = None
+        self._view: tuple[Any, float] | None = None
+        self._over: int | None = None
+        # Everything that is connected here is disconnected in `unbind`.
+        self._slots = (
+            (session.events.current_changed, self._on_current),
+            (session.events.labels_changed, self._on_labels),
+            (session.events.cells_changed, self._on_cells),
+            (session.events.embedding_changed, self._on_embedding),
+            (session.events.images_changed, self._on_images),
+            (session.selection.changed, self._on_selection),
+        )
+        for signal, slot in self._slots:
+            signal.connect(slot, thread="main")
+        viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.mouse_move_callbacks.append(self._on_move)
+        self._on_current(session.current_image)
+
+    def unbind(self) -> None:
+        """Save what is painted, let go of the session and take all layers out of the viewer."""
+        for signal, slot in self._slots:
+            signal.disconnect(slot, missing_ok=True)
+        for callbacks, callback in (
+            (self.viewer.mouse_drag_callbacks, self._on_press),
+            (self.viewer.mouse_move_callbacks, self._on_move),
+        ):
+            if callback in callbacks:
+                callbacks.remove(callback)
+        self._wanted = None
+        self._clear()
+
+    def go_to(self, cell_id: int) -> None:
+        """Show this cell: switch the image if it must be, centre the camera, select the cell."""
+        if cell_id not in self.session.cells:
+            return
+        image_id = int(self.session.row(cell_id)["image"])
+        self._goal = cell_id
+        self.session.selection.set({cell_id})
+        if image_id == self.labels.image_id:
+            self._arrive()
+        else:
+            self.session.show_image(image_id)
+
+    def back(self) -> None:
+        """Return to the view from before the last `go_to`, or show everything."""
+        if self._view is None:
+            self.viewer.reset_view()
+            return
+        self.viewer.scene.camera.center, self.viewer.scene.camera.zoom = self._view
+        self._view = None
+
+    def color_points(self, by: str) -> None:
+        """Colour the map by ``cluster``, ``condition``, ``image``, ``verdict`` or a measurement."""
+        self.points.color_by = by
+        self.points.recolor()
+
+    def color_cells(self, by: str) -> None:
+        """Colour the cells in the image; ``cell`` gives each its own colour."""
+        self.labels.color_by = by
+        self.labels.recolor()
+
+    def flush(self) -> None:
+        """Hand over what was painted before something else looks at the cells."""
+        self.labels.commit()
+
+    # session → viewer
+
+    def _on_current(self, image_id: int | None) -> None:
+        self._wanted = image_id
+        if image_id is None:
+            self._clear()
+        elif image_id != self.labels.image_id:
+            self._background(partial(self._load, image_id), self._loaded)
+
+    def _load(self, image_id: int) -> Loaded | tuple[int, str]:
+        try:
+            return load(self.session, image_id)
+        except UserError as error:
+            return image_id, str(error)
+
+    def _loaded(self, loaded: Loaded | tuple[int, str]) -> None:
+        if isinstance(loaded, tuple):
+            if loaded[0] == self._wanted:
+                self.failed.emit(loaded[1])
+            return
+        if loaded.image_id != self._wanted:
+            return  # the user has moved on
+        first = not self.image.layers
+        before = self.image.box
+        self.labels.commit()
+        self.image.show(loaded)
+        self.labels.show(loaded.image_id, loaded.labels, self.image.affine, len(self.image.layers))
+        self.points.show(self.image.box)
+        self._draw_ring()
+        if first or self.image.box != before:
+            self.viewer.reset_view()
+            self._view = None
+        if first:
+            self.viewer.layers.selection.active = self.labels.layer
+        self._choose_label()
+        self._arrive()
+        self.shown.emit(loaded.image_id)
+
+    def _on_images(self) -> None:
+        current = self.session.current_image
+        if current != self._wanted:
+            self._on_current(current)
+
+    def _on_labels(self, image_id: int) -> None:
+        if image_id == self.labels.image_id:
+            self.labels.refresh()
+
+    def _on_cells(self, _ids: Any) -> None:
+        self.labels.recolor()
+        self._draw_ring()
+        if self.points.layer is not None:
+            self.points.show(self.image.box)
+
+    def _on_embedding(self) -> None:
+        had = self.points.layer is not None
+        self.points.show(self.image.box)
+        if self.points.layer is not None and not had:
+            self.viewer.reset_view()
+
+    def _on_selection(self, ids: frozenset[int]) -> None:
+        self.points.highlight(ids)
+        self._choose_label()
+        self._draw_ring()
+
+    def show_prepared(self, image_id: int, prepared: Any, angle_deg: float) -> None:
+        """Put a preview of the prepared image into the viewer, turned as the recipe says."""
+        if image_id != self.labels.image_id:
+            return
+        before = self.image.box
+        self.image.show_prepared(prepared, angle_deg)
+        if self.labels.layer is not None:
+            self.labels.layer.affine = self.image.affine
+        if self.image.box != before:
+            self.points.show(self.image.box)
+            self._draw_ring()
+
+    def _here(self) -> list[int]:
+        """The selected cells that lie in the image shown."""
+        frame = self.session.cells.frame
+        ids = [i for i in self.session.selection.ids if i in frame.index]
+        return [i for i in ids if int(frame.at[i, "image"]) == self.labels.image_id]
+
+    def _choose_label(self) -> None:
+        cells = self._here()
+        if len(cells) == 1:
+            self.labels.select(int(self.session.row(cells[0])["label"]))
+
+    def _arrive(self) -> None:
+        goal, image = self._goal, self.labels.image_id
+        if goal is None or goal not in self.session.cells or image is None:
+            return
+        row = self.session.row(goal)
+        if int(row["image"]) != image:
+            return
+        self._goal = None
+        camera = self.viewer.scene.camera
+        if self._view is None:
+            self._view = (camera.center, camera.zoom)
+        y, x = to_world(self.image.affine, np.array([[row["y"], row["x"]]], float))[0]
+        camera.center = (0.0, float(y), float(x))
+        extent = max(row["bottom"] - row["top"], row["right"] - row["left"], 1)
+        camera.zoom = max(camera.zoom, _CELL_PX / float(extent))
+
+    def _draw_ring(self) -> None:
+        cells = self._here()
+        if not cells:
+            if self._ring is not None:
+                self._ring.visible = False
+            return
+        rows = self.session.cells.frame.loc[cells]
+        where = to_world(self.image.affine, rows[["y", "x"]].to_numpy(float))
+        extent = np.maximum(rows["bottom"] - rows["top"], rows["right"] - rows["left"]).to_numpy(float)
+        if self._ring is None or self._ring not in self.viewer.layers:
+            self._ring = self._add_ring()
+        self._ring.data = where
+        self._ring.size = 1.5 * extent + 6
+        self._ring.visible = True
+
+    def _add_ring(self) -> Points:
+        from napari.layers import Points
+
+        ring = Points(
+            np.empty((0, 2)),
+            name=RING,
+            face_color="transparent",
+            border_color=SELECTED,
+            border_width=1.5,
+            border_width_is_relative=False,
+        )
+        ring.editable = False
+        active = self.viewer.layers.selection.active
+        self.viewer.layers.insert(len(self.image.layers) + 1, ring)
+        # A new layer becomes the active one; the user's brush must not be taken away.
+        self.viewer.layers.selection.active = active
+        return ring
+
+    def _remove_ring(self) -> None:
+        if self._ring is not None and self._ring in self.viewer.layers:
+            self.viewer.layers.remove(self._ring)
+        self._ring = None
+
+    def _clear(self) -> None:
+        self.labels.remove()
+        self._remove_ring()
+        self.points.remove()
+        self.image.remove()
+
+    # viewer → session
+
+    def _on_press(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
+        if getattr(event, "button", 1) != 1 or self._is_drawing():
+            return
+        start = np.asarray(event.pos, float)
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.abs(np.asarray(event.pos, float) - start).max() <= _CLICK_PX:
+            self._clicked(event)
+
+    def _clicked(self, event: Any) -> None:
+        on_map = self.points.at(event.position)
+        cell = on_map if on_map is not None else self._cell_at(event.position)
+        modifiers = {str(getattr(m, "name", m)).lower() for m in getattr(event, "modifiers", ())}
+        if modifiers & {"shift", "control"}:
+            if cell is not None:
+                self.session.selection.set(self.session.selection.ids ^ {cell})
+        elif on_map is not None:
+            self.go_to(on_map)
+        elif cell is not None:
+            self.session.selection.set({cell})
+        elif self._inside(event.position):
+            self.session.selection.clear()
+
+    def _on_move(self, _viewer: Any, event: Any) -> None:
+        if getattr(event, "is_dragging", False):
+            return
+        over = self.points.at(event.position)
+        if over is None:
+            over = self._cell_at(event.position)
+        if over != self._over:
+            self._over = over
+            self.hovered.emit(over)
+
+    def _is_drawing(self) -> bool:
+        layer = self.labels.layer
+        active = self.viewer.layers.selection.active
+        return layer is not None and active is layer and str(layer.mode) not in ("pan_zoom", "pick")
+
+    def _pixel(self, position: Any) -> tuple[int, int] | None:
+        if self.labels.layer is None:
+            return None
+        y, x = to_data(self.image.affine, np.asarray([position[-2:]], float))[0]
+        row, column = round(float(y)), round(float(x))
+        height, width = self.image.shape
+        return (row, column) if 0 <= row < height and 0 <= column < width else None
+
+    def _inside(self, position: Any) -> bool:
+        return self._pixel(position) is not None
+
+    def _cell_at(self, position: Any) -> int | None:
+        pixel = self._pixel(position)
+        layer, image_id = self.labels.layer, self.labels.image_id
+        if pixel is None or layer is None or image_id is None or not layer.visible:
+            return None
+        label = int(layer.data[pixel])
+        return self.session.cell_at(image_id, label) if label else None

@@ -1,0 +1,1 @@
+from small_project import mapped, session  # noqa: F401
