@@ -23,6 +23,7 @@ from cell_curator.core.recipe import Recipe
 from cell_curator.engines.checkup import versions
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
+from cell_curator.io.folders import make_folder
 from cell_curator.io.formats.csv import write_cells, write_clusters, write_errors, write_outliers
 from cell_curator.io.labels import write_labels
 from cell_curator.io.project import ImageRecord
@@ -58,6 +59,7 @@ def save_tables(session: Session, folder: Path, failed: Failed = ()) -> tuple[Pa
     UserError
         A file cannot be written.
     """
+    make_folder(folder)
     names = image_names(session)
     written = [folder / "cells.csv", folder / "recipe.json"]
     write_cells(written[0], session.cells, names)
@@ -94,7 +96,7 @@ def save_labels(session: Session, folder: Path) -> Job[tuple[Path, ...]]:
 
     def one(record: ImageRecord) -> Job[None]:
         path = folder / f"{record.name}.tif"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_labels(path, session.labels(record.image_id), pixel_size_um=record.pixel_size_um)
         written.append(path)
         yield from ()

@@ -97,7 +97,7 @@ def convert(
     """
     found, out = sources(images), Path(out)
     _keep_apart(Path(images), out)
-    _make(out)
+    make_folder(out)
     failed: list[tuple[str, str]] = []
     taken: dict[str, Path] = {}
 
@@ -106,7 +106,7 @@ def convert(
         if first != source.path:
             raise UserError(f"{source.path}: has the same name as {first.name}; rename one of them")
         target = out / (source.stem + suffix)
-        _make(target.parent)
+        make_folder(target.parent)
         yield from work(source, target)
 
     def note(source: Source, error: UserError) -> None:
@@ -205,7 +205,14 @@ def _keep_apart(images: Path, out: Path) -> None:
         )
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, with its parents, if it is not there.
+
+    Raises
+    ------
+    UserError
+        There is a file in its place, or it may not be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:

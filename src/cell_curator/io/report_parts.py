@@ -209,7 +209,7 @@ def _scores(scores: Mapping[str, float | None]) -> list[tuple[str, str, str]]:
     for key, (title, sense) in meaning.items():
         value = scores.get(key)
         known = value is not None and np.isfinite(value)
-        rows.append((title, f"{value:.3g}" if known else "undefined", sense))
+        rows.append((title, (f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}") if known else "undefined", sense))
     return rows
 
 
