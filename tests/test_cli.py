@@ -27,7 +27,7 @@ from cell_curator.io.recipes import write_recipe
 from cell_curator.samples.scenes import nuclei_on_grooves
 from cell_curator.session import Session
 
-QUICK = ("--latent", "2", "--steps", "3", "--clusters", "2", "--seed", "3")
+QUICK = ("--latent", "2", "--steps", "3", "--map-method", "pca", "--clusters", "2", "--seed", "3")
 
 
 def invoke(*arguments):
@@ -456,7 +456,21 @@ def test_outliers_writes_scores_with_reasons_the_highest_first(project):
 
 
 def test_embed_stores_a_new_map_and_prints_the_scores(project):
-    answer = invoke("embed", project, "--latent", "3", "--beta", "0.5", "--steps", "2", "--clusters", "3", "--json")
+    answer = invoke(
+        "embed",
+        project,
+        "--latent",
+        "3",
+        "--beta",
+        "0.5",
+        "--steps",
+        "2",
+        "--map-method",
+        "pca",
+        "--clusters",
+        "3",
+        "--json",
+    )
     assert answer.data["clusters"] == 3
     assert set(answer.data["scores"]) == {"silhouette", "davies_bouldin", "calinski_harabasz"}
     assert answer.data["space"] == "latent"

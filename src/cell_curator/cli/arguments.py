@@ -9,6 +9,7 @@ import typer
 
 from cell_curator.cli.frame import Group
 from cell_curator.core.clustering import ClusterParameters
+from cell_curator.core.embedding import MapParameters
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
 from cell_curator.engines.segmenter import SegmentParameters
@@ -30,6 +31,11 @@ SEGMENT = Group(SegmentParameters, "Finding cells")
 OUTLIERS = Group(OutlierParameters, "Unusual cells")
 PATCHES = Group(PatchParameters, "Patches", {name: f"patch_{name}" for name in PatchParameters.model_fields})
 LEARNING = Group(VaeParameters, "Learning the map")
+MAP = Group(
+    MapParameters,
+    "Drawing the map",
+    {"method": "map_method", "neighbours": "map_neighbours", "min_dist": "map_spacing"},
+)
 CLUSTERS = Group(
     ClusterParameters,
     "Clusters",

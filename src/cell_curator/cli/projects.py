@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cell_curator.cli.arguments import CLUSTERS, LEARNING, OUTLIERS, PATCHES, SEGMENT, Images, Project, RecipeFile
+from cell_curator.cli.arguments import CLUSTERS, LEARNING, MAP, OUTLIERS, PATCHES, SEGMENT, Images, Project, RecipeFile
 from cell_curator.cli.folders import also_failed, errors
 from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow, table
 from cell_curator.core.clustering import ClusterParameters
+from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from cell_curator.workflow import MapReport
 
 
-@command(app, SEGMENT, *(replace(group, brief=True) for group in (PATCHES, LEARNING, CLUSTERS)))
+@command(app, SEGMENT, *(replace(group, brief=True) for group in (PATCHES, LEARNING, MAP, CLUSTERS)))
 def run(
     images: Images,
     out: Annotated[
@@ -52,7 +53,7 @@ def run(
     with _session(out, create=True) as session:
         if chosen is not None:
             session.put(chosen)
-        _put(session, typed, SegmentParameters, PatchParameters, VaeParameters, ClusterParameters)
+        _put(session, typed, SegmentParameters, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
         added = follow(session.add_images(images))
         if not session.images:
             file, reason = added.failed[0]
@@ -97,7 +98,7 @@ def outliers(project: Project, *, typed: Typed) -> Answer:
     return Answer(data, f"{flagged} of {cells} cells flagged; scores and reasons in {path}")
 
 
-@command(app, LEARNING, CLUSTERS, PATCHES)
+@command(app, LEARNING, MAP, CLUSTERS, PATCHES)
 def embed(
     project: Project,
     *,
@@ -113,7 +114,7 @@ def embed(
     from cell_curator.results import save_clusters
 
     with _session(project) as session:
-        _put(session, typed, PatchParameters, VaeParameters, ClusterParameters)
+        _put(session, typed, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
         made = follow(session.embed())
         path = save_clusters(session, session.folder / "clusters.csv")
     scores = table(("score", "value"), list(made.scores.items()))
