@@ -1,0 +1,45 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+from skimage.restoration import denoise_tv_chambolle
+
+from cell_curator.core.total_variation import denoise_tv
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (61, 97), (400, 500)])
+@pytest.mark.parametrize("weight", [0.02, 0.5])
+def test_the_converged_result_is_that_of_scikit_image(rng, shape, weight):
+    image = rng.random(shape).astype(np.float32)
+    theirs = denoise_tv_chambolle(image.astype(float), weight)
+    assert np.abs(denoise_tv(image, weight) - theirs).max() < 1e-5
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 7, 30])
+def test_after_the_same_number_of_iterations_the_result_is_the_same(rng, iterations):
+    image = rng.random((70, 90)).astype(np.float32)
+    theirs = denoise_tv_chambolle(image.astype(float), 0.1, eps=0, max_num_iter=iterations)
+    assert np.abs(denoise_tv(image, 0.1, 1e-12, iterations) - theirs).max() < 1e-5
+
+
+def test_the_given_image_is_left_alone_unless_in_place(rng):
+    image = rng.random((40, 50)).astype(np.float32)
+    before = image.copy()
+    smooth = denoise_tv(image, 0.1)
+    assert np.array_equal(image, before)
+    assert denoise_tv(image, 0.1, in_place=True) is image
+    assert np.array_equal(image, smooth)
+
+
+def test_a_constant_image_stays_as_it_is():
+    assert np.all(denoise_tv(np.full((30, 30), 0.3, np.float32), 0.1) == np.float32(0.3))
+
+
+def test_it_needs_twice_the_memory_of_the_image_besides(rng):
+    image = rng.random((600, 600)).astype(np.float32)
+    denoise_tv(image.copy(), in_place=True)
+    tracemalloc.start()
+    denoise_tv(image, in_place=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.1 * image.nbytes
