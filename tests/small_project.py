@@ -12,13 +12,13 @@ from cell_curator.io.tiff import write_tiff
 from cell_curator.session import Session
 
 SHAPE = (64, 80)
-CIRCLES = [(16, 16, 6), (16, 48, 8), (46, 30, 7)]
+CIRCLES = [(16, 16, 6), (16, 48, 8), (46, 30, 7), (44, 62, 7)]
 SCORES = {"silhouette": 0.25, "davies_bouldin": 1.5, "calinski_harabasz": 96.0}
 
 
 @pytest.fixture
 def session(tmp_path, rng, discs):
-    """Two images of three round cells each, in two conditions; labels 1..3 in both."""
+    """Two images of four round cells each, in two conditions; labels 1..4 in both."""
     for condition in ("control", "treated"):
         labels = discs(SHAPE, CIRCLES)
         image = (200 + 800 * (labels > 0) + rng.normal(0, 20, SHAPE)).astype(np.uint16)
@@ -34,7 +34,7 @@ def session(tmp_path, rng, discs):
 
 @pytest.fixture
 def mapped(session):
-    """The same with a map: cell n of six at (n, n²), three clusters."""
+    """The same with a map: cell n of eight at (n, n²), three clusters."""
     frame = session.cells.frame
     ids = frame.index.to_numpy()
     points = np.array([(n, n * n) for n in range(len(ids))], np.float32)

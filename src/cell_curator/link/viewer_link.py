@@ -82,6 +82,7 @@ class ViewerLink:
         self._goal: int | None = None
         self._view: tuple[Any, float] | None = None
         self._over: int | None = None
+        self._fitted_zoom = 0.0
         # Everything that is connected here is disconnected in `unbind`.
         self._slots = (
             (session.events.current_changed, self._on_current),
@@ -125,7 +126,7 @@ class ViewerLink:
     def back(self) -> None:
         """Return to the view from before the last `go_to`, or show everything."""
         if self._view is None:
-            self.viewer.reset_view()
+            self._fit_view()
             return
         self.viewer.scene.camera.center, self.viewer.scene.camera.zoom = self._view
         self._view = None
@@ -174,8 +175,7 @@ class ViewerLink:
         self.points.show(self.image.box)
         self._draw_ring()
         if first or self.image.box != before:
-            self.viewer.reset_view()
-            self._view = None
+            self._fit_view()
         if first:
             self.viewer.layers.selection.active = self.labels.layer
         self._choose_label()
@@ -201,7 +201,7 @@ class ViewerLink:
         had = self.points.layer is not None
         self.points.show(self.image.box)
         if self.points.layer is not None and not had:
-            self.viewer.reset_view()
+            self._fit_view()
 
     def _on_selection(self, ids: frozenset[int]) -> None:
         self.points.highlight(ids)
@@ -219,6 +219,8 @@ class ViewerLink:
         if self.image.box != before:
             self.points.show(self.image.box)
             self._draw_ring()
+            if self.viewer.scene.camera.zoom == self._fitted_zoom:  # the user has not zoomed in on something
+                self._fit_view()
 
     def _here(self) -> list[int]:
         """The selected cells that lie in the image shown."""
@@ -246,6 +248,11 @@ class ViewerLink:
         camera.center = (0.0, float(y), float(x))
         extent = max(row["bottom"] - row["top"], row["right"] - row["left"], 1)
         camera.zoom = max(camera.zoom, _CELL_PX / float(extent))
+
+    def _fit_view(self) -> None:
+        self.viewer.reset_view()
+        self._fitted_zoom = self.viewer.scene.camera.zoom
+        self._view = None
 
     def _draw_ring(self) -> None:
         cells = self._here()

@@ -1,0 +1,167 @@
+"""The images of a project as a Qt table. Thumbnails come from a background thread when first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtGui import QIcon, QImage, QPixmap
+
+from cell_curator.core.patches import patch_thumbnail
+from cell_curator.widgets.runner import Background
+
+if TYPE_CHECKING:
+    from cell_curator.io.project import ImageRecord
+    from cell_curator.session import Session
+
+_HEADS = ("Image", "Condition", "Cells", "State")
+_STATES = {"new": "new", "prepared": "prepared", "segmented": "cells found", "reviewed": "reviewed", "failed": "failed"}
+_SIZE = 80
+
+
+class ImagesModel(QAbstractTableModel):
+    """Rows: images. Columns: thumbnail and name, condition (editable), number of cells, state."""
+
+    condition_edited = Signal(list, str)
+
+    def __init__(self, background: Background) -> None:
+        super().__init__()
+        self._background = background
+        self._session: Session | None = None
+        self._records: tuple[ImageRecord, ...] = ()
+        self._counts: dict[int, int] = {}
+        self._thumbs: dict[int, QIcon] = {}
+
+    def show_session(self, session: Session | None) -> None:
+        """Show the images of another session."""
+        self.beginResetModel()
+        self._session = session
+        self._thumbs.clear()
+        self._read()
+        self.endResetModel()
+
+    def refresh(self) -> None:
+        """Take over what the session says now, with the selection left alone."""
+        before = self._records
+        if self._session is not None and len(self._session.images) == len(before):
+            self._read()
+            if self._records:
+                self.dataChanged.emit(self.index(0, 0), self.index(len(self._records) - 1, len(_HEADS) - 1))
+            return
+        self.beginResetModel()
+        self._read()
+        self.endResetModel()
+
+    def image_id(self, row: int) -> int:
+        """The image of a row."""
+        return self._records[row].image_id
+
+    def row_of(self, image_id: int | None) -> int | None:
+        """The row of an image."""
+        return next((row for row, record in enumerate(self._records) if record.image_id == image_id), None)
+
+    def facts(self, row: int) -> str:
+        """Channels, pixel size and extent of an image, in words."""
+        record = self._records[row]
+        channels, height, width = record.shape
+        size = f"{record.pixel_size_um:.3g} µm per px" if record.pixel_size_um else "pixel size unknown"
+        names = f"{channels} channel{'s'[: channels != 1]}: {', '.join(record.channel_names)}"
+        note = f"\n{record.note}" if record.note else ""
+        return f"{width} × {height} px · {size} · {names}{note}"
+
+    # Qt's model interface
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
+        """Number of images."""
+        return 0 if parent is not None and parent.isValid() else len(self._records)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
+        """Number of columns."""
+        return 0 if parent is not None and parent.isValid() else len(_HEADS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802
+        """Column titles."""
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
+            return _HEADS[section]
+        return None
+
+    def flags(self, index: QModelIndex) -> Qt.ItemFlag:
+        """The condition can be edited."""
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        return flags | Qt.ItemFlag.ItemIsEditable if index.column() == 1 else flags
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Text, thumbnail, tooltip or alignment of a cell."""
+        record, column = self._records[index.row()], index.column()
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
+            count = self._counts.get(record.image_id, 0)
+            return (
+                record.name.rpartition("/")[2] if role == Qt.ItemDataRole.DisplayRole else record.name,
+                record.condition,
+                str(count) if count or record.state == "segmented" else "–",
+                _STATES.get(record.state, record.state),
+            )[column]
+        if role == Qt.ItemDataRole.DecorationRole and column == 0:
+            return self._thumbnail(record)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return (
+                "Double-click to change the condition"
+                if column == 1
+                else f"{record.name}\n{record.path}\n{record.note}".strip()
+            )
+        if role == Qt.ItemDataRole.TextAlignmentRole and column == 2:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        return None
+
+    def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: N802
+        """Announce a new condition; the session decides."""
+        if role != Qt.ItemDataRole.EditRole or index.column() != 1:
+            return False
+        text = str(value).strip()
+        if text != self._records[index.row()].condition:
+            self.condition_edited.emit([index.row()], text)
+        return True
+
+    def _read(self) -> None:
+        self._records = self._session.images if self._session is not None else ()
+        frame = self._session.cells.frame if self._session is not None else None
+        self._counts = {} if frame is None else {int(i): int(n) for i, n in frame["image"].value_counts().items()}
+
+    def _thumbnail(self, record: ImageRecord) -> QIcon | None:
+        if record.image_id not in self._thumbs and self._session is not None:
+            self._thumbs[record.image_id] = QIcon(blank(_SIZE))
+            session, image_id = self._session, record.image_id
+
+            def compute() -> tuple[Session, int, NDArray[np.uint8]]:
+                pixels = session.pixels(image_id)
+                height, width = pixels.shape[1:]
+                step = max(1, max(height, width) // 256)
+                small = pixels[:, ::step, ::step]
+                box = (0, 0, small.shape[1], small.shape[2])
+                return session, image_id, patch_thumbnail(small, None, box, _SIZE, margin=0)
+
+            self._background(compute, self._thumbnail_made)
+        return self._thumbs.get(record.image_id)
+
+    def _thumbnail_made(self, made: tuple[Session, int, NDArray[np.uint8]]) -> None:
+        session, image_id, picture = made
+        row = self.row_of(image_id)
+        if session is self._session and row is not None:
+            self._thumbs[image_id] = QIcon(to_pixmap(picture))
+            self.dataChanged.emit(self.index(row, 0), self.index(row, 0), [Qt.ItemDataRole.DecorationRole])
+
+
+def to_pixmap(picture: NDArray[np.uint8]) -> QPixmap:
+    """``(Y, X, 3)`` uint8 as a pixmap."""
+    picture = np.ascontiguousarray(picture)
+    height, width = picture.shape[:2]
+    return QPixmap.fromImage(QImage(picture.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy())
+
+
+def blank(size: int) -> QPixmap:
+    """A grey square that holds the place of a picture."""
+    pixmap = QPixmap(size, size)
+    pixmap.fill(Qt.GlobalColor.darkGray)
+    return pixmap

@@ -1,0 +1,195 @@
+"""All docks in one window: the menu entry, and opening or photographing a project from code."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QApplication, QFrame, QLabel, QTabWidget, QVBoxLayout
+
+from cell_curator.core.jobs import UserError
+from cell_curator.session import Session
+from cell_curator.widgets import style
+from cell_curator.widgets.dock import Dock
+from cell_curator.widgets.explore_dock import ExploreDock
+from cell_curator.widgets.images_dock import ImagesDock
+from cell_curator.widgets.preprocess_dock import PreprocessDock
+from cell_curator.widgets.review_dock import ReviewDock
+from cell_curator.widgets.segment_dock import SegmentDock
+from cell_curator.widgets.workbench import Workbench, workbench_of
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+DOCKS: tuple[type[Dock], ...] = (ImagesDock, PreprocessDock, SegmentDock, ReviewDock, ExploreDock)
+NAME = "Cell Curator"
+_SETTLE_S = 20.0
+
+
+class AllDocks(QTabWidget):
+    """The five docks as tabs, in the order of the work."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.setDocumentMode(True)
+        self.setUsesScrollButtons(False)
+        self.docks: dict[str, Dock] = {}
+        for kind in DOCKS:
+            dock = kind(napari_viewer)
+            self.docks[dock.title] = dock
+            self.addTab(dock, dock.title)
+        self._keys = KeyList(self)
+        self._bench = workbench_of(napari_viewer)
+        self._bench.viewer.events.theme.connect(self._on_theme)
+        self._on_theme()
+        for key, slot in (("?", self._keys.toggle), ("Ctrl+.", self._bench.runner.cancel)):
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(slot)
+
+    def _on_theme(self, *_: Any) -> None:
+        self.setStyleSheet(style.tabs_sheet(str(self._bench.viewer.theme)))
+
+    def show_dock(self, title: str) -> Dock:
+        """Bring a dock to the front."""
+        self.setCurrentWidget(self.docks[title])
+        return self.docks[title]
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As wide as one dock."""
+        return QSize(384, 600)
+
+
+class KeyList(QFrame):
+    """All keys, laid over the docks; the same key closes it. Blocks nothing."""
+
+    def __init__(self, tabs: AllDocks) -> None:
+        super().__init__(tabs)
+        self.setObjectName("keys")
+        self.setAutoFillBackground(True)
+        rows = ["<tr><td colspan=2><b>Keys</b> (press ? again to close)</td></tr>"]
+        rows += [
+            f"<tr><td colspan=2><br><b>{kind.title}</b></td></tr>"
+            + "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>" for key, text in kind.keys)
+            for kind in DOCKS
+        ]
+        rows.append(
+            "<tr><td colspan=2><br><b>Everywhere</b></td></tr>"
+            "<tr><td><b>Page Down</b></td><td>next image</td></tr>"
+            "<tr><td><b>Page Up</b></td><td>previous image</td></tr>"
+            "<tr><td><b>Ctrl+.</b></td><td>cancel what is running</td></tr>"
+            "<tr><td><b>?</b></td><td>show or hide this list</td></tr>"
+        )
+        self.text = QLabel(f"<table cellspacing=3>{''.join(rows)}</table>")
+        self.text.setWordWrap(True)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.text)
+        self.hide()
+
+    def toggle(self) -> None:
+        """Show or hide."""
+        tabs = self.parentWidget()
+        self.setGeometry(0, tabs.tabBar().height(), tabs.width(), tabs.height() - tabs.tabBar().height())
+        self.setVisible(not self.isVisible())
+        self.raise_()
+
+
+def add_docks(viewer: Viewer) -> AllDocks:
+    """Put all docks into a viewer's window."""
+    docks = AllDocks(viewer)
+    viewer.window.add_dock_widget(docks, name=NAME, area="right", add_vertical_stretch=False)
+    return docks
+
+
+def open_window(folder: Path | str | None = None, *, show: bool = True, run: bool = True) -> tuple[Viewer, AllDocks]:
+    """Open napari with all docks and, if given, a project folder or a folder of images.
+
+    Parameters
+    ----------
+    folder
+        What to open.
+    show
+        Whether the window is put on the screen.
+    run
+        Whether to stay in napari's event loop until the window is closed.
+
+    Raises
+    ------
+    UserError
+        If the folder is not there, or is no project and holds no images.
+    """
+    import napari
+
+    viewer = napari.Viewer(title=NAME, show=show)
+    docks = add_docks(viewer)
+    if folder is not None:
+        try:
+            workbench_of(viewer).open(folder)
+        except UserError:
+            viewer.close()
+            raise
+    if run:
+        napari.run()
+    return viewer, docks
+
+
+def save_screenshot(
+    folder: Path | str, png: Path | str, *, dock: str = "Explore", size: tuple[int, int] = (1600, 1000)
+) -> Path:
+    """Open a project, wait until it is drawn, write a picture of the whole window, and close it.
+
+    Needs a screen; without one, run it under ``xvfb-run``.
+
+    Parameters
+    ----------
+    folder
+        A project folder.
+    png
+        Where to write the picture.
+    dock
+        Title of the dock in front.
+    size
+        Width and height of the window, px.
+    """
+    Session.open(folder).close()  # a clear error before any window is opened
+    viewer, docks = open_window(folder, run=False)
+    try:
+        viewer.window.resize(*size)
+        docks.show_dock(dock)
+        settle(workbench_of(viewer))
+        viewer.reset_view()
+        return photograph(viewer, png)
+    finally:
+        viewer.close()
+
+
+def photograph(viewer: Viewer, png: Path | str) -> Path:
+    """Write a picture of the whole window as it stands."""
+    png = Path(png)
+    png.parent.mkdir(parents=True, exist_ok=True)
+    _process_events(0.3)
+    viewer.window.screenshot(str(png), flash=False, canvas_only=False)
+    return png
+
+
+def settle(bench: Workbench, timeout_s: float = _SETTLE_S) -> None:
+    """Wait until no job runs and the image on screen is the session's, at most ``timeout_s``."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        _process_events(0.05)
+        shown = bench.link.labels.image_id if bench.link is not None else None
+        wanted = bench.session.current_image if bench.session is not None else None
+        if not bench.runner.busy and shown == wanted:
+            break
+    _process_events(0.3)
+
+
+def _process_events(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.005)

@@ -1,0 +1,450 @@
+"""The docks on a small project: what is pressed reaches the session, what happens is shown."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from cell_curator.core.recipe import PRESETS, Recipe
+from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.widgets import workbench
+from cell_curator.widgets.explore_dock import ExploreDock
+from cell_curator.widgets.images_dock import ImagesDock
+from cell_curator.widgets.legend import cluster_shares
+from cell_curator.widgets.preprocess_dock import PreprocessDock
+from cell_curator.widgets.review_dock import ReviewDock
+from cell_curator.widgets.segment_dock import SegmentDock
+from cell_curator.widgets.window import DOCKS, AllDocks
+from cell_curator.widgets.workbench import project_folder_for, workbench_of
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+@pytest.mark.parametrize("kind", DOCKS, ids=lambda kind: kind.title)
+def test_an_empty_dock_says_what_to_do_first(show, kind):
+    dock = show(kind)
+    page = dock._pages.currentWidget()
+    assert page.open.isVisible()
+    assert page.sample.isVisible()
+    assert not dock.primary.isVisible()
+
+
+@pytest.mark.parametrize("kind", DOCKS, ids=lambda kind: kind.title)
+def test_every_button_and_choice_has_a_tooltip(show, bench, mapped, kind, wait_for_job):
+    from qtpy.QtWidgets import QComboBox, QPushButton
+
+    dock = show(kind)
+    bench.adopt(mapped)
+    wait_for_job()
+    for widget in [*dock.findChildren(QPushButton), *dock.findChildren(QComboBox)]:
+        assert widget.toolTip(), f"{kind.title}: {widget} has no tooltip"
+
+
+@pytest.mark.parametrize("kind", DOCKS, ids=lambda kind: kind.title)
+def test_a_dock_fits_into_320_pixels(show, bench, mapped, kind, wait_for_job):
+    dock = show(kind)
+    bench.adopt(mapped)
+    wait_for_job()
+    assert dock.minimumSizeHint().width() <= 320
+
+
+def test_docks_share_one_workbench_for_a_viewer_and_its_proxy(viewer, bench):
+    proxy = type("Proxy", (), {"__wrapped__": viewer})()
+    assert workbench_of(proxy) is workbench_of(viewer) is bench
+
+
+# Images
+
+
+def test_a_folder_that_is_typed_is_opened_with_its_images(show, bench, session, wait_for_job):
+    images = session.folder.parent / "images"
+    other = images.parent / "other"
+    images.rename(other)
+    dock = show(ImagesDock)
+    QTest.keyClicks(dock.path, str(other))
+    QTest.keyClick(dock.path, Qt.Key.Key_Return)
+    wait_for_job()
+    assert bench.session.folder == images.parent / "other.curator"
+    assert dock.model.rowCount() == 2
+    assert dock.model.data(dock.model.index(0, 1)) == "control"
+
+
+def test_a_folder_that_is_not_there_is_said_in_the_dock(show, tmp_path):
+    dock = show(ImagesDock)
+    dock.open_path(tmp_path / "nowhere")
+    assert "nowhere: there is no such folder" in dock.jobs.error.text()
+    assert dock.jobs.error.isVisible()
+
+
+def test_a_folder_without_images_is_said_in_the_dock(show, tmp_path, wait_for_job):
+    (tmp_path / "empty").mkdir()
+    dock = show(ImagesDock)
+    dock.open_path(tmp_path / "empty")
+    wait_for_job()
+    assert "empty" in dock.jobs.error.text()
+
+
+def test_the_table_shows_counts_and_facts_and_follows_the_keys(show, bench, session, wait_for_job):
+    dock = show(ImagesDock)
+    bench.adopt(session)
+    wait_for_job()
+    assert dock.model.data(dock.model.index(0, 2)) == "4"
+    assert "80 × 64 px" in dock.facts.text()
+    assert "pixel size unknown" in dock.facts.text()
+    dock.window().activateWindow()
+    QTest.keyClick(dock, Qt.Key.Key_PageDown)
+    wait_for_job()
+    assert session.current_image == session.images[1].image_id
+    assert dock.table.currentIndex().row() == 1
+    dock.table.setCurrentIndex(dock.model.index(0, 0))
+    assert session.current_image == session.images[0].image_id
+
+
+def test_thumbnails_arrive(show, bench, session, qtbot):
+    dock = show(ImagesDock)
+    bench.adopt(session)
+
+    def shades():
+        icon = dock.model._thumbs.get(session.images[0].image_id)
+        picture = icon.pixmap(40, 40).toImage() if icon is not None else None
+        return len({picture.pixel(x, 20) for x in range(40)}) if picture is not None else 0
+
+    qtbot.waitUntil(lambda: shades() > 3)
+
+
+def test_a_condition_is_edited_for_all_chosen_images(show, bench, session, wait_for_job):
+    dock = show(ImagesDock)
+    bench.adopt(session)
+    wait_for_job()
+    dock.table.selectAll()
+    dock.model.setData(dock.model.index(0, 1), "drug")
+    assert {record.condition for record in session.images} == {"drug"}
+    assert set(session.cells.frame["condition"]) == {"drug"}
+
+
+def test_run_all_steps_ends_with_a_map(show, bench, session, wait_for_job):
+    dock = show(ImagesDock)
+    bench.adopt(session)
+    wait_for_job()
+    QTest.mouseClick(dock.primary, LEFT)
+    assert not dock.primary.isEnabled()
+    wait_for_job()
+    assert dock.jobs.error.text() == ""
+    assert session.embedding is not None
+    assert f"{len(session.cells)} cells in 2 images" in dock.jobs.state.full_text
+    assert dock.primary.isEnabled()
+
+
+# Preprocess
+
+
+def test_a_change_is_previewed_and_not_stored_until_it_is_applied(show, bench, session, qtbot, wait_for_job):
+    dock = show(PreprocessDock)
+    bench.adopt(session)
+    wait_for_job()
+    before = bench.link.image.prepared_layer.data
+    dock.form.control("clip.high_percent").spin.setValue(60.0)
+    qtbot.waitUntil(lambda: bench.link.image.prepared_layer.data is not before)
+    assert bench.link.image.prepared_layer.visible
+    assert "Preview in" in dock.jobs.state.full_text
+    assert session.get(Recipe).clip.high_percent != 60.0
+    QTest.mouseClick(dock.primary, LEFT)
+    wait_for_job()
+    assert session.get(Recipe).clip.high_percent == 60.0
+    assert dock.jobs.state.full_text == "2 images prepared"
+
+
+def test_a_preset_fills_the_form_and_a_change_makes_it_an_own_recipe(show, bench, session, wait_for_job):
+    dock = show(PreprocessDock)
+    bench.adopt(session)
+    wait_for_job()
+    dock.preset.setCurrentText("Noisy fluorescence")
+    assert dock.form.value() == PRESETS["Noisy fluorescence"]
+    dock.form.control("total_variation.weight").spin.setValue(0.3)
+    assert dock.preset.value() == "own settings"
+
+
+def test_c_switches_between_raw_and_prepared(show, bench, session, wait_for_job):
+    dock = show(PreprocessDock)
+    bench.adopt(session)
+    wait_for_job()
+    QTest.keyClick(dock, Qt.Key.Key_C)
+    assert bench.link.image.prepared_layer.visible
+    QTest.keyClick(dock, Qt.Key.Key_C)
+    assert not bench.link.image.prepared_layer.visible
+
+
+# Segment
+
+
+def test_cells_are_found_counted_and_shown(show, bench, session, wait_for_job):
+    empty = np.zeros(session.images[0].shape[1:], np.int32)
+    for record in session.images:
+        session.set_labels(record.image_id, empty)
+    dock = show(SegmentDock)
+    bench.adopt(session)
+    wait_for_job()
+    QTest.mouseClick(dock.primary, LEFT)
+    wait_for_job()
+    assert "4 cells in" in dock.jobs.state.full_text
+    assert "typical diameter 14 px" in dock.result.text()
+    assert bench.link.labels.layer.data.max() == 4
+    assert len(session.cells) == 4
+    QTest.mouseClick(dock.all, LEFT)
+    wait_for_job()
+    assert "8 cells in 2 images" in dock.jobs.state.full_text
+
+
+def test_parameters_go_to_the_session(show, bench, session, wait_for_job):
+    dock = show(SegmentDock)
+    bench.adopt(session)
+    wait_for_job()
+    dock.form.control("diameter").spin.setValue(17)
+    assert session.get(SegmentParameters).diameter == 17
+
+
+def test_outlines_and_colours_are_those_of_the_layer(show, bench, mapped, wait_for_job):
+    dock = show(SegmentDock)
+    bench.adopt(mapped)
+    wait_for_job()
+    QTest.keyClick(dock, Qt.Key.Key_O)
+    assert bench.link.labels.layer.contour == 2
+    dock.coloring.setCurrentText("verdict")
+    assert bench.link.labels.color_by == "verdict"
+
+
+def test_one_job_at_a_time_is_said_in_the_dock(show, bench, session, wait_for_job):
+    dock = show(SegmentDock)
+    bench.adopt(session)
+    wait_for_job()
+    stop = []
+
+    def slow():
+        from cell_curator.core.jobs import Progress
+
+        while not stop:
+            time.sleep(0.01)
+            yield Progress(0.3, "waiting")
+
+    bench.run("Something slow", slow)
+    dock.run("Finding cells", session.segment)
+    assert "“Something slow” is still running" in dock.jobs.error.text()
+    assert dock.jobs.cancel.isVisible()
+    stop.append(True)
+    wait_for_job()
+
+
+# Review
+
+
+@pytest.fixture
+def scored(session):
+    """Three suspicious cells of eight; the worst is the last."""
+    from cell_curator.io.project import Change
+
+    frame = session.cells.frame
+    score = np.linspace(0, 1, len(frame))
+    flags = ["", "", "", "", "", "blurred", "far too large", "cut by the border; tiny"]
+    session.commit(Change("score", {}, cells=frame.assign(score=score, flags=flags, verdict="proposed")))
+    return session
+
+
+def test_the_worst_cell_is_first_and_keys_decide(show, bench, scored, wait_for_job):
+    dock = show(ReviewDock)
+    bench.adopt(scored)
+    wait_for_job()
+    ids = scored.cells.frame.index.tolist()
+    assert dock.model.cell_ids == [ids[7], ids[6], ids[5]]
+    dock.step(0)
+    dock._go(0)
+    wait_for_job()
+    assert scored.selection.ids == {ids[7]}
+    QTest.keyClick(dock, Qt.Key.Key_R)
+    wait_for_job()
+    QTest.keyClick(dock, Qt.Key.Key_A)
+    wait_for_job()
+    QTest.keyClick(dock, Qt.Key.Key_Right)
+    verdicts = scored.cells.frame["verdict"].tolist()
+    assert verdicts[5:] == ["proposed", "accepted", "rejected"]
+    assert dock.bar.text() == "2 of 3 reviewed"
+    assert scored.selection.ids == {ids[5]}
+
+
+def test_undo_and_redo_say_what_they_do(show, bench, scored, wait_for_job):
+    dock = show(ReviewDock)
+    bench.adopt(scored)
+    wait_for_job()
+    assert not dock.undo.isEnabled()
+    dock._go(0)
+    QTest.keyClick(dock, Qt.Key.Key_R)
+    wait_for_job()
+    assert dock.undo.toolTip() == "Undo: rejected 1 cell (U)"
+    QTest.keyClick(dock, Qt.Key.Key_U)
+    assert set(scored.cells.frame["verdict"]) == {"proposed"}
+    assert dock.redo.isEnabled()
+    QTest.keyClick(dock, Qt.Key.Key_U, Qt.KeyboardModifier.ShiftModifier)
+    assert (scored.cells.frame["verdict"] == "rejected").sum() == 1
+
+
+def test_several_cells_are_decided_at_once(show, bench, scored, wait_for_job):
+    dock = show(ReviewDock)
+    bench.adopt(scored)
+    wait_for_job()
+    dock.list.selectAll()
+    QTest.mouseClick(dock.reject, LEFT)
+    assert (scored.cells.frame["verdict"] == "rejected").sum() == 3
+    scored.undo()
+    assert (scored.cells.frame["verdict"] == "rejected").sum() == 0
+
+
+def test_selecting_a_cell_elsewhere_finds_it_in_the_list(show, bench, scored, wait_for_job):
+    dock = show(ReviewDock)
+    bench.adopt(scored)
+    wait_for_job()
+    scored.selection.set({scored.cells.frame.index[6]})
+    assert dock.list.currentIndex().row() == 1
+
+
+def test_pictures_of_cells_arrive_when_they_are_in_view(show, bench, scored, qtbot, wait_for_job):
+    dock = show(ReviewDock)
+    bench.adopt(scored)
+    qtbot.waitUntil(lambda: len(dock.model._pictures) == 3, timeout=5000)
+    picture = next(iter(dock.model._pictures.values())).toImage()
+    assert len({picture.pixel(x, 32) for x in range(64)}) > 3
+
+
+def test_scoring_fills_the_queue(show, bench, session, wait_for_job):
+    dock = show(ReviewDock)
+    bench.adopt(session)
+    wait_for_job()
+    QTest.mouseClick(dock.primary, LEFT)
+    wait_for_job()
+    assert dock.jobs.error.text() == ""
+    assert dock.jobs.state.full_text == "No cell looks suspicious"
+    dock.queue.setCurrentText("All cells, worst first")
+    assert len(dock.model.cell_ids) == 8
+
+
+# Explore
+
+
+def test_a_map_is_made_with_its_curve_table_and_scores(show, bench, session, wait_for_job, qtbot):
+    dock = show(ExploreDock)
+    bench.adopt(session)
+    wait_for_job()
+    assert not dock.table.isVisible()
+    assert "No map yet" in dock.about.text()
+    dock.forms[1].control("k").spin.setValue(2)
+    QTest.mouseClick(dock.primary, LEFT)
+    wait_for_job()
+    assert dock.jobs.error.text() == ""
+    assert dock.plot.steps == 3
+    assert dock.table.rowCount() == 2
+    assert [dock.table.horizontalHeaderItem(i).text() for i in range(4)] == [
+        "Cluster",
+        "Cells",
+        "% control",
+        "% treated",
+    ]
+    assert "learned features" in dock.scores.text()
+    assert "8 cells on the map in 2 clusters" in dock.jobs.state.full_text
+    assert bench.link.points.layer is not None
+    dock.forms[1].control("k").spin.setValue(3)
+    QTest.mouseClick(dock.again, LEFT)
+    wait_for_job()
+    assert dock.table.rowCount() == 3
+
+
+def test_the_cell_under_the_mouse_is_pictured(show, bench, mapped, wait_for_job, qtbot):
+    dock = show(ExploreDock)
+    bench.adopt(mapped)
+    wait_for_job()
+    goal = int(mapped.cells.frame.index[4])
+    bench.link.hovered.emit(goal)
+    assert f"Cell {goal}" in dock.about.text()
+    qtbot.waitUntil(lambda: not dock.picture.pixmap().isNull())
+
+
+def test_colours_can_be_chosen_for_map_and_image(show, bench, mapped, wait_for_job):
+    dock = show(ExploreDock)
+    bench.adopt(mapped)
+    wait_for_job()
+    dock.coloring.setCurrentText("condition")
+    assert bench.link.points.color_by == "condition"
+    assert [word for word, _ in dock.legend.entries] == ["control", "treated"]
+    dock.both.setChecked(True)
+    assert bench.link.labels.color_by == "condition"
+    dock.coloring.setCurrentText("area")
+    assert dock.legend.limits[0] < dock.legend.limits[1]
+
+
+def test_a_row_of_the_table_selects_its_cells(show, bench, mapped, wait_for_job):
+    dock = show(ExploreDock)
+    bench.adopt(mapped)
+    wait_for_job()
+    rectangle = dock.table.visualItemRect(dock.table.item(1, 0))
+    QTest.mouseClick(dock.table.viewport(), LEFT, pos=rectangle.center())
+    frame = mapped.cells.frame
+    assert mapped.selection.ids == frozenset(frame.index[frame["cluster"] == 1])
+
+
+def test_shares_of_conditions_add_up_without_rejected_cells(mapped):
+    mapped.set_verdict([mapped.cells.frame.index[0]], "rejected")
+    shares = cluster_shares(mapped.cells.frame)
+    assert shares["cells"].sum() == 7
+    np.testing.assert_allclose(shares.drop(columns="cells").sum(axis=1), 100)
+
+
+# All of them
+
+
+def test_question_mark_lists_all_keys(show):
+    docks = show(AllDocks)
+    QTest.keyClick(docks, Qt.Key.Key_Question)
+    assert docks._keys.isVisible()
+    for kind in DOCKS:
+        for key, _ in kind.keys:
+            assert key in docks._keys.text.text()
+    docks._keys.toggle()
+    assert not docks._keys.isVisible()
+
+
+def test_the_theme_is_followed(show, viewer):
+    from cell_curator.widgets import style
+
+    dock = show(SegmentDock)
+    viewer.theme = "light"
+    assert style.colors("light")["error"] in dock.styleSheet()
+
+
+def test_another_project_takes_the_place_of_the_first(show, bench, session, tmp_path, wait_for_job):
+    from cell_curator.session import Session
+
+    dock = show(ImagesDock)
+    bench.adopt(session)
+    wait_for_job()
+    bench.adopt(Session.create(tmp_path / "second.curator"))
+    assert dock.header.project.full_text == "second"
+    assert dock.model.rowCount() == 0
+    assert len(bench.viewer.layers) == 0
+
+
+def test_closing_the_bench_ends_its_threads_and_forgets_the_viewer(show, bench, session, wait_for_job):
+    show(AllDocks)
+    bench.adopt(session)
+    wait_for_job()
+    bench.close()
+    assert bench.viewer not in workbench._BENCHES
+    assert bench.background._pool._shutdown
+    bench.close()
+
+
+def test_a_project_lies_beside_its_images_or_at_home(tmp_path, monkeypatch):
+    (tmp_path / "plate").mkdir()
+    assert project_folder_for(tmp_path / "plate") == tmp_path / "plate.curator"
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert project_folder_for(tmp_path / "plate").parent.name == "Cell Curator"
