@@ -31,6 +31,7 @@ SAMPLES = 14
 MAX_CLUSTERS_SAMPLED = 20
 OUTLIERS = 12
 MAX_SMALL_MAPS = 16
+_MAX_COLUMNS = 6
 
 _NO_CONDITION = "(no condition)"
 
@@ -216,31 +217,37 @@ def _scores(scores: Mapping[str, float | None]) -> list[tuple[str, str, str]]:
 def _cluster_tables(content: ReportContent, rows: pd.DataFrame, names: Mapping[int, str]) -> dict[str, Any]:
     """Counts of cells by cluster and condition, as shares of both, with the range over images."""
     conditions = _conditions(content)
-    lines: list[dict[str, Any]] = []
-    bars: list[dict[str, Any]] = []
-    for number, name in names.items():
-        inside = rows[rows["cluster"] == number]
-        cells = [_share(rows, inside, condition, number) for condition in conditions]
-        lines.append({"name": name, "color": _color(number), "count": len(inside), "cells": cells})
-    for index, condition in enumerate(conditions):
-        parts = [
-            {"color": line["color"], "name": line["name"], "percent": line["cells"][index]["of_condition"]}
-            for line in lines
-        ]
-        count = int((rows["condition"] == condition).sum())
-        bars.append({"name": condition or _NO_CONDITION, "count": count, "parts": parts})
-    return {"conditions": [c or _NO_CONDITION for c in conditions], "lines": lines, "bars": bars}
+    shares = {(number, condition): _share(rows, condition, number) for number in names for condition in conditions}
+    clusters: list[dict[str, Any]] = [
+        {"name": name, "color": _color(n), "count": int((rows["cluster"] == n).sum()), "key": n}
+        for n, name in names.items()
+    ]
+    groups: list[dict[str, Any]] = [
+        {"name": c or _NO_CONDITION, "color": "", "count": int((rows["condition"] == c).sum()), "key": c}
+        for c in conditions
+    ]
+    bars = [
+        {**group, "parts": [{**cluster, **shares[cluster["key"], group["key"]]} for cluster in clusters]}
+        for group in groups
+    ]
+    wide = len(conditions) > max(_MAX_COLUMNS, len(names))  # many conditions go downwards
+    down, across = (groups, clusters) if wide else (clusters, groups)
+    lines = [
+        {**line, "cells": [shares[(c["key"], line["key"]) if wide else (line["key"], c["key"])] for c in across]}
+        for line in down
+    ]
+    return {"bars": bars, "columns": across, "lines": lines, "corner": "Condition" if wide else "Cluster"}
 
 
-def _share(rows: pd.DataFrame, inside: pd.DataFrame, condition: str, number: int) -> dict[str, Any]:
+def _share(rows: pd.DataFrame, condition: str, number: int) -> dict[str, Any]:
     here = rows[rows["condition"] == condition]
-    both = int((inside["condition"] == condition).sum())
+    both, inside = int((here["cluster"] == number).sum()), int((rows["cluster"] == number).sum())
     by_image = 100 * (here["cluster"] == number).groupby(here["image"]).mean()
     spread = f"{by_image.min():.0f}–{by_image.max():.0f} %" if len(by_image) > 1 else ""
     return {
-        "count": both,
+        "both": both,
         "of_condition": 100 * both / max(len(here), 1),
-        "of_cluster": 100 * both / max(len(inside), 1),
+        "of_cluster": 100 * both / max(inside, 1),
         "range": spread,
     }
 
