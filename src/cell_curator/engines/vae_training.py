@@ -316,8 +316,9 @@ def _few_threads() -> Iterator[None]:
 def bfloat16_trains_faster() -> bool:
     """Time a few training steps in float32 and in bfloat16 + channels_last (about half a second).
 
-    Where the processor has no bfloat16 it is emulated and slower. The answer is kept for the
-    process, so that repeating a training repeats its arithmetic.
+    Where the processor has no bfloat16 it is emulated and slower; where it has, it is far faster. A
+    clear margin is asked for, so that a busy machine gives the same answer, and with it the same
+    arithmetic, as an idle one.
     """
     import torch
 
@@ -333,7 +334,7 @@ def bfloat16_trains_faster() -> bool:
             run._step(optimiser, 1.0)
             if attempt:
                 best[name] = min(best[name], time.perf_counter() - start)
-    return best["bfloat16"] < best["float32"]
+    return 1.2 * best["bfloat16"] < best["float32"]
 
 
 def _describe(
