@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cell_curator.core.jobs import Job, Progress
+from cell_curator.core.jobs import Job, scaled
 from cell_curator.engines.flows import find_cells, flow_errors
 from cell_curator.engines.network import Network, resize
 
@@ -29,7 +29,8 @@ LOOK_PIXELS = 110_000
 """Most pixels that one look shows the network."""
 
 SURE = 1.05
-"""How much more certain the inverted image must be; equal certainty leaves the image as it is."""
+"""How much more certain the less likely polarity must be; the likely one is that in which the cells
+found are brighter than the rest."""
 
 GOOD_SHAPE = 0.4
 """Largest flow error of a cell that is measured."""
@@ -59,6 +60,8 @@ class Look:
     certainty
         Mean cell probability (logit) over the pixels of all cells found, times n / (n + 1), so that
         one large blob does not outdo many cells; 0 if there are none.
+    contrast
+        Mean of the view in the cells minus the mean outside.
     probability
         ``(y, x)`` cell probability of the view.
     place
@@ -68,6 +71,7 @@ class Look:
     assumed: float
     measured: float
     certainty: float
+    contrast: float
     probability: NDArray[np.float32]
     place: tuple[slice, slice]
 
@@ -90,13 +94,14 @@ def estimate(network: Network, image: NDArray[np.float32], diameter: float, pola
     if diameter and polarity != "auto":
         return Guess(diameter, inverted)
     seen = 1 - image if inverted else image
-    best = yield from _best_look(network, seen, (diameter,) if diameter else LADDER)
+    ladder = (diameter,) if diameter else LADDER
+    best = yield from scaled(_best_look(network, seen, ladder), 0.0, 0.7)
     if polarity == "auto":
-        if best.measured:
-            other = yield from _look(network, 1 - image, best.assumed, best.place)
-        else:
-            other = yield from _best_look(network, 1 - image, (diameter,) if diameter else LADDER)
-        if other.certainty > SURE * best.certainty:
+        again = _look(network, 1 - image, best.assumed, best.place)
+        job = again if best.measured else _best_look(network, 1 - image, ladder)
+        other = yield from scaled(job, 0.7, 1.0)
+        margin = SURE if best.contrast >= 0 else 1 / SURE
+        if other.certainty > margin * best.certainty:
             best, inverted = other, True
     return Guess(diameter or best.measured, inverted)
 
@@ -105,21 +110,28 @@ def _best_look(network: Network, image: NDArray[np.float32], ladder: tuple[float
     """The most certain look, going from coarse to fine until finer only gets worse."""
     best = last = None
     for index, assumed in enumerate(ladder):
-        yield Progress(index / len(ladder), "estimating the diameter")
         too_large = assumed > 0.7 * max(image.shape)
         if too_large and assumed != ladder[-1]:
             continue
-        last = yield from _look(network, image, assumed, _place(image.shape, assumed, network, last))
+        look = _look(network, image, assumed, _place(image.shape, assumed, network, last))
+        last = yield from scaled(look, index / len(ladder), (index + 1) / len(ladder))
         if best is None or (last.measured and last.certainty > best.certainty):
             best = last
-        # Cells clearly larger than this guess were found with more certainty before.
-        if best is not last and best.measured > 1.3 * assumed:
+        if _finer_is_useless(best, last):
             break
     assert best is not None
     return best
 
 
-def _place(shape: tuple[int, int], assumed: float, network: Network, before: Look | None) -> tuple[slice, slice]:
+def _finer_is_useless(best: Look, last: Look) -> bool:
+    """Whether the cells found are clearly larger than the last guess, so that finer ones lead away."""
+    if best is not last:
+        return best.measured > 1.3 * last.assumed
+    # Coarser looks are cheap, and what they take for one cell may be a heap of them.
+    return last.assumed <= 34 and last.measured > 1.15 * last.assumed
+
+
+def _place(shape: tuple[int, ...], assumed: float, network: Network, before: Look | None) -> tuple[slice, slice]:
     """The whole image if small enough at this scale, else the window with most signs of cells ``before``."""
     side = int(np.sqrt(LOOK_PIXELS) * assumed / network.diam_mean)
     if shape[0] * shape[1] <= side**2:
@@ -145,7 +157,8 @@ def _look(network: Network, image: NDArray[np.float32], assumed: float, place: t
     scale = network.diam_mean / assumed
     part = image[place]
     shape = (max(8, round(part.shape[0] * scale)), max(8, round(part.shape[1] * scale)))
-    output = yield from network.predict(resize(part, shape))
+    view = resize(part, shape)
+    output = yield from network.predict(view)
     probability, flow = output[2], output[:2] / 5
     cells = find_cells(flow, probability > 0)
     sizes = np.bincount(cells.ravel())
@@ -153,10 +166,12 @@ def _look(network: Network, image: NDArray[np.float32], assumed: float, place: t
     sizes[0] = 0
     good = np.flatnonzero((flow_errors(cells, flow) < GOOD_SHAPE) & (sizes > 0))
     if not len(good):
-        return Look(assumed, 0.0, 0.0, probability, place)
+        return Look(assumed, 0.0, 0.0, 0.0, probability, place)
     border = np.unique(np.concatenate([cells[0], cells[-1], cells[:, 0], cells[:, -1]]))
     whole = good[~np.isin(good, border)]
     measured = whole if len(whole) >= 3 else good
     diameter = 2 * np.sqrt(np.median(sizes[measured]) / np.pi) / scale
-    certainty = probability[sizes[cells] > 0].mean() * len(good) / (len(good) + 1)
-    return Look(assumed, float(diameter), float(certainty), probability, place)
+    inside = sizes[cells] > 0
+    certainty = probability[inside].mean() * len(good) / (len(good) + 1)
+    contrast = view[inside].mean() - view[~inside].mean()
+    return Look(assumed, float(diameter), float(certainty), float(contrast), probability, place)

@@ -19,6 +19,9 @@ STEPS = 200
 LAST_STEPS = 12
 """Steps after which a pixel has left the seam between two cells and the nearest pixel's cell is its own."""
 
+MOST_SPREADING = 600
+"""Steps that heat spreads at most: as in Cellpose for cells up to 150 px, where 17 or 30 px are usual."""
+
 PAD = 20
 """Pixels around the image where flows that point outside may end."""
 
@@ -98,19 +101,59 @@ def flow_errors(labels: NDArray[np.int32], flow: NDArray[np.float32]) -> NDArray
     NDArray
         ``(n + 1,)`` float32; entry 0 (the ground) is 0. Above about 0.4 a shape is not to be trusted.
     """
-    import torch
-    from cellpose.dynamics import masks_to_flows
-
     count = int(labels.max(initial=0))
     if not count:
         return np.zeros(1, dtype=np.float32)
-    shape_flow = masks_to_flows(labels.astype(int), device=torch.device("cpu"))
-    squared = ((shape_flow - flow) ** 2).sum(axis=0)
+    squared = ((shape_flow(labels) - flow) ** 2).sum(axis=0)
     area = np.bincount(labels.ravel(), minlength=count + 1)
     total = np.bincount(labels.ravel(), weights=squared.ravel(), minlength=count + 1)
     errors: NDArray[np.float32] = (total / np.maximum(area, 1)).astype(np.float32)
     errors[0] = 0
     return errors
+
+
+def shape_flow(labels: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Flow ``(2, Y, X)`` of unit length that cells of this shape have: down the heat from their middles.
+
+    The same as ``cellpose.dynamics.masks_to_flows``, several times faster, and gaps in the label
+    values do not matter.
+    """
+    boxes = [
+        (value, place[0].start, place[0].stop, place[1].start, place[1].stop)
+        for value, place in enumerate(ndimage.find_objects(labels), start=1)
+        if place is not None
+    ]
+    flow = np.zeros((2, *labels.shape))
+    if boxes:
+        _spread(labels, np.array(boxes, dtype=np.int64), flow, MOST_SPREADING)
+    length = np.sqrt((flow**2).sum(axis=0))
+    unit: NDArray[np.float32] = (flow / np.maximum(length, 1e-60)).astype(np.float32)
+    return unit
+
+
+@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+def _spread(labels, boxes, flow, most_steps):  # type: ignore[no-untyped-def]
+    """Let heat spread within each cell from its middle; ``flow`` receives the slope of the heat."""
+    for k in prange(boxes.shape[0]):
+        value, top, bottom, left, right = boxes[k]
+        height, width = bottom - top + 2, right - left + 2  # with a frame of one pixel
+        ys, xs = np.nonzero(labels[top:bottom, left:right] == value)
+        middle = ((ys - ys.mean()) ** 2 + (xs - xs.mean()) ** 2).argmin()
+        heat, after = np.zeros((height, width)), np.zeros((height, width))
+        for _ in range(min(2 * (height + width), most_steps)):
+            heat[ys[middle] + 1, xs[middle] + 1] += 1
+            for i in range(ys.size):
+                y, x = ys[i], xs[i]
+                total = 0.0
+                for dy in range(3):
+                    for dx in range(3):
+                        total += heat[y + dy, x + dx]
+                after[y + 1, x + 1] = total / 9
+            heat, after = after, heat
+        for i in range(ys.size):
+            y, x = ys[i], xs[i]
+            flow[0, top + y, left + x] = heat[y + 2, x + 1] - heat[y, x + 1]
+            flow[1, top + y, left + x] = heat[y + 1, x + 2] - heat[y + 1, x]
 
 
 def to_image(

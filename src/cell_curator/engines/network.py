@@ -8,6 +8,7 @@ sizes in `diameter.py`. Reference: Stringer et al., Nature Methods 2021.
 from __future__ import annotations
 
 import time
+import warnings
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -197,7 +198,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise UserError(f"{path}: there is no such weights file; {REMEDY}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a foreign pickle, which is refused right after
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise UserError(
             f"{path.name}: refused, since it is no plain weights file and could run foreign code; {REMEDY}"
