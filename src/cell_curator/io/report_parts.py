@@ -209,8 +209,11 @@ def _scores(scores: Mapping[str, float | None]) -> list[tuple[str, str, str]]:
     rows = []
     for key, (title, sense) in meaning.items():
         value = scores.get(key)
-        known = value is not None and np.isfinite(value)
-        rows.append((title, (f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}") if known else "undefined", sense))
+        if value is None or not np.isfinite(value):
+            text = "undefined"
+        else:
+            text = f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
+        rows.append((title, text, sense))
     return rows
 
 
