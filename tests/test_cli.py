@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from cell_curator.cli import app
+from cell_curator.cli.frame import follow
 from cell_curator.core.jobs import Progress
 from cell_curator.core.recipe import Recipe, Rotate
 from cell_curator.engines.segmenter import Segmentation
@@ -195,6 +197,32 @@ def test_an_interrupted_command_says_that_what_was_done_is_kept(images, tmp_path
 
     monkeypatch.setattr("cell_curator.io.folders.prepare", interrupt)
     assert "kept" in refused("preprocess", images, tmp_path / "out", code=130)
+
+
+def two_steps():
+    yield Progress(0.25, "first [step]")
+    yield Progress(0.75, "second [step]")
+    return 7
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    assert follow(two_steps()) == 7
+    assert "second [step]" in sys.stderr.getvalue()
+    assert "%" in sys.stderr.getvalue()
+    assert "\x1b[" in sys.stderr.getvalue()
+
+
+def test_progress_is_plain_lines_elsewhere(capsys):
+    assert follow(two_steps()) == 7
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[0] == " 25% first [step]"
 
 
 # ---------------------------------------------------------------------- preprocess

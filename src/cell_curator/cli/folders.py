@@ -49,7 +49,7 @@ def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed
     done, failed = report.folder.done, report.folder.failed
     _refuse_if_nothing(images, len(done), failed)
     total = sum(report.cells.values())
-    rows = [(stem, report.cells[stem], f"{report.diameter_px[stem]:.1f}", *_notes(report.notes[stem])) for stem in done]
+    rows = [(stem, report.cells[stem], f"{report.diameter_px[stem]:.1f}") for stem in done]
     data = {
         "out": out,
         "images": len(done),
@@ -61,7 +61,8 @@ def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed
             for stem in done
         },
     }
-    listing = table(("image", "cells", "diameter (px)", "note"), rows)
+    remarks = [f"{stem}: {note}" for stem in done for note in report.notes[stem]]
+    listing = "\n".join((table(("image", "cells", "diameter (px)"), rows), *remarks))
     return Answer(data, f"{listing}\n{total} cells in {len(done)} images{also_failed(failed)}; labels in {out}", failed)
 
 
@@ -106,10 +107,6 @@ def errors(failed: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
 def also_failed(failed: Sequence[tuple[str, str]]) -> str:
     """``", 2 failed"``, or nothing."""
     return f", {len(failed)} failed" if failed else ""
-
-
-def _notes(notes: Sequence[str]) -> tuple[str]:
-    return ("; ".join(notes),)
 
 
 def _recipe(path: Path | None) -> Recipe:
