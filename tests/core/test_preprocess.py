@@ -2,26 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skimage.restoration import denoise_tv_chambolle
 from skimage.transform import rotate
 
 from cell_curator.core.jobs import UserError
 from cell_curator.core.orientation import estimate_angle, inside_mask, turn_image, turn_labels, wrap
 from cell_curator.core.preprocess import clip_extremes, equalise, normalise, prepare, select_channel
 from cell_curator.core.recipe import PRESETS, Channel, Clahe, Clip, Recipe, Rotate, TotalVariation
-from cell_curator.core.total_variation import denoise_tv
-
-
-@pytest.mark.parametrize("weight", [0.02, 0.1, 0.5])
-def test_total_variation_agrees_with_scikit_image(rng, weight):
-    image = rng.random((61, 97)).astype(np.float32)
-    ours = denoise_tv(image, weight)
-    assert np.abs(ours - denoise_tv_chambolle(image.astype(float), weight)).max() < 1e-3
-
-
-def test_total_variation_of_weight_zero_is_the_image(rng):
-    image = rng.random((9, 7)).astype(np.float32)
-    assert np.array_equal(denoise_tv(image, 0.0), image)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64, np.bool_])

@@ -31,6 +31,11 @@ def test_the_given_image_is_left_alone_unless_in_place(rng):
     assert np.array_equal(image, smooth)
 
 
+def test_of_weight_zero_it_is_the_image(rng):
+    image = rng.random((9, 7)).astype(np.float32)
+    assert np.array_equal(denoise_tv(image, 0.0), image)
+
+
 def test_a_constant_image_stays_as_it_is():
     assert np.all(denoise_tv(np.full((30, 30), 0.3, np.float32), 0.1) == np.float32(0.3))
 
