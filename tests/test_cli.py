@@ -451,6 +451,9 @@ def test_run_again_goes_on_with_the_project(project, images, scenes):
     assert list(wrong.columns) == ["file", "reason"]
     assert wrong["file"][0].endswith("torn.tif")
     assert "torn.tif" in (project / "report.html").read_text()
+    (images / "control" / "torn.tif").unlink()
+    invoke("run", images, project, *QUICK)
+    assert not (project / "errors.csv").exists()
 
 
 def test_run_never_enters_a_folder_that_is_not_a_project(images, tmp_path):
@@ -509,7 +512,10 @@ def test_embed_stores_a_new_map_and_prints_the_scores(project):
 
 
 def test_export_gives_tables_or_label_images(project, tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "errors.csv").write_text("of somebody else")
     tables = invoke("export", project, tmp_path / "tables", "--format", "csv", "--json")
+    assert (tmp_path / "tables" / "errors.csv").read_text() == "of somebody else"
     assert {Path(path).name for path in tables.data["files"]} == {"cells.csv", "clusters.csv", "recipe.json"}
     assert (tmp_path / "tables" / "cells.csv").read_text() == (project / "cells.csv").read_text()
     invoke("export", project, tmp_path / "labels", "--format", "labels")

@@ -67,12 +67,9 @@ def save_tables(session: Session, folder: Path, failed: Failed = ()) -> tuple[Pa
     write_recipe(written[1], session.get(Recipe), angles)
     if session.embedding is not None:
         written.append(save_clusters(session, folder / "clusters.csv"))
-    errors = folder / "errors.csv"
     if failed:
-        write_errors(errors, failed)
-        written.append(errors)
-    else:
-        errors.unlink(missing_ok=True)  # of an earlier run; what failed then is done now
+        written.append(folder / "errors.csv")
+        write_errors(written[-1], failed)
     return tuple(written)
 
 
@@ -121,6 +118,8 @@ def save_report(session: Session, path: Path, failed: Failed = (), notes: Sequen
 def save_all(session: Session, failed: Failed = (), notes: Sequence[str] = ()) -> Job[tuple[Path, ...]]:
     """Write tables and report into the project folder."""
     yield Progress(0.0, "writing tables")
+    if not failed:
+        (session.folder / "errors.csv").unlink(missing_ok=True)  # of an earlier run; what failed then is done now
     written = save_tables(session, session.folder, failed)
     report = yield from scaled(save_report(session, session.folder / "report.html", failed, notes), 0.1, 1.0)
     return (*written, report)
