@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cell_curator.core.jobs import drive
+from cell_curator.engines.worker import inline
 from cell_curator.io.project import Change, StoredEmbedding
 from cell_curator.io.tiff import write_tiff
 from cell_curator.session import Session
@@ -17,14 +18,20 @@ SCORES = {"silhouette": 0.25, "davies_bouldin": 1.5, "calinski_harabasz": 96.0}
 
 
 @pytest.fixture
-def session(tmp_path, rng, discs):
+def execute():
+    """How the session runs heavy functions."""
+    return inline
+
+
+@pytest.fixture
+def session(tmp_path, rng, discs, execute):
     """Two images of four round cells each, in two conditions; labels 1..4 in both."""
     for condition in ("control", "treated"):
         labels = discs(SHAPE, CIRCLES)
         image = (200 + 800 * (labels > 0) + rng.normal(0, 20, SHAPE)).astype(np.uint16)
         (tmp_path / "images" / condition).mkdir(parents=True)
         write_tiff(tmp_path / "images" / condition / f"{condition}.tif", image[None])
-    session = Session.create(tmp_path / "images.curator")
+    session = Session.create(tmp_path / "images.curator", execute=execute)
     drive(session.add_images(tmp_path / "images"))
     for record in session.images:
         session.set_labels(record.image_id, discs(SHAPE, CIRCLES))

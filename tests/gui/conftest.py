@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from small_project import execute, mapped, session  # noqa: F401
+
 _HAS_SCREEN = sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

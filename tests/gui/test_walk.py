@@ -15,7 +15,7 @@ from cell_curator.widgets.window import photograph
 from cell_curator.widgets.workbench import workbench_of
 
 
-@pytest.mark.timeout(600)  # one and a half minutes on two idle cores
+@pytest.mark.timeout(1200)  # one and a half minutes on two idle cores
 def test_from_the_sample_to_the_map_and_back_to_a_cell(open_viewer, pictures):
     hand = open_viewer()
     viewer, docks, bench = hand.viewer, hand.docks, workbench_of(hand.viewer)
@@ -52,13 +52,13 @@ def test_from_the_sample_to_the_map_and_back_to_a_cell(open_viewer, pictures):
     hand.press(segment.primary)
     hand.wait(lambda: segment.jobs.bar.isVisible())
     photograph(viewer, pictures / "04-finding-cells.png")
-    hand.wait(idle, 150)
+    hand.wait(idle, 300)
     for _ in range(3):
         hand.key(Qt.Key.Key_PageDown)
     hand.wait(idle)
     assert session.image(session.current_image).condition == "mutant"
     hand.press(segment.primary)
-    hand.wait(idle, 150)
+    hand.wait(idle, 300)
     assert segment.jobs.error.text() == ""
     assert session.cells.frame["image"].value_counts().between(45, 75).tolist() == [True, True]
     photograph(viewer, pictures / "05-cells.png")
@@ -69,7 +69,7 @@ def test_from_the_sample_to_the_map_and_back_to_a_cell(open_viewer, pictures):
     start = time.monotonic()
     hand.press(segment.jobs.cancel)
     hand.wait(lambda: not bench.runner.busy)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3  # a tenth of a second on an idle machine
     assert "cancelled" in segment.jobs.state.full_text
 
     # review with keys
@@ -92,9 +92,9 @@ def test_from_the_sample_to_the_map_and_back_to_a_cell(open_viewer, pictures):
     explore = docks.show_dock("Explore")
     explore.forms[3].set_value(VaeParameters(steps=60))
     hand.press(explore.primary)
-    hand.wait(lambda: explore.plot.steps > 2, 150)
+    hand.wait(lambda: explore.plot.steps > 2, 300)
     photograph(viewer, pictures / "07-learning.png")
-    hand.wait(idle, 150)
+    hand.wait(idle, 300)
     assert explore.jobs.error.text() == ""
     assert len(link.points.cell_ids) == len(session.cells) - 1  # all but the rejected one
     viewer.reset_view()
@@ -179,6 +179,7 @@ def test_question_mark_shows_all_keys_and_typing_text_is_left_alone(open_viewer)
 def test_closing_the_window_ends_the_worker_and_the_threads(open_viewer, session):
     hand = open_viewer((1366, 768))
     bench = workbench_of(hand.viewer)
+    session.execute = bench._worker.call
     bench.adopt(session)
     hand.wait(lambda: bench.link.labels.image_id == session.current_image)
     segment = hand.docks.show_dock("Segment")

@@ -1,1 +1,1 @@
-from small_project import mapped, session  # noqa: F401
+from small_project import execute, mapped, session  # noqa: F401

@@ -41,6 +41,12 @@ def answer_at_once(target, /, **arguments):
 
 
 @pytest.fixture
+def execute():
+    """Sessions here never wait for an engine."""
+    return answer_at_once
+
+
+@pytest.fixture
 def viewer(qtbot):
     from napari.components import ViewerModel
     from qtpy.QtWidgets import QMainWindow
@@ -78,7 +84,8 @@ def show(qtbot, viewer, bench):
         viewer.window._qt_window.setCentralWidget(dock)
         viewer.window._qt_window.resize(380, 700)
         viewer.window._qt_window.show()
-        qtbot.waitExposed(viewer.window._qt_window)
+        viewer.window._qt_window.activateWindow()
+        qtbot.waitUntil(viewer.window._qt_window.isActiveWindow)  # else no key arrives
         return dock
 
     return make

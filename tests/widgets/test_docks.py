@@ -71,6 +71,7 @@ def test_a_folder_that_is_typed_is_opened_with_its_images(show, bench, session, 
     assert bench.session.folder == images.parent / "other.curator"
     assert dock.model.rowCount() == 2
     assert dock.model.data(dock.model.index(0, 1)) == "control"
+    assert dock.jobs.state.full_text == "2 images added"
 
 
 def test_a_folder_that_is_not_there_is_said_in_the_dock(show, tmp_path):
@@ -86,6 +87,17 @@ def test_a_folder_without_images_is_said_in_the_dock(show, tmp_path, wait_for_jo
     dock.open_path(tmp_path / "empty")
     wait_for_job()
     assert "empty" in dock.jobs.error.text()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_added(show, session, bench, wait_for_job):
+    images = session.folder.parent / "images"
+    (images / "control" / "broken.tif").write_bytes(b"no image")
+    other = images.rename(images.parent / "other")
+    dock = show(ImagesDock)
+    dock.open_path(other)
+    wait_for_job()
+    assert dock.model.rowCount() == 2
+    assert "broken.tif" in dock.jobs.error.text()
 
 
 def test_the_table_shows_counts_and_facts_and_follows_the_keys(show, bench, session, wait_for_job):
@@ -332,7 +344,7 @@ def test_scoring_fills_the_queue(show, bench, session, wait_for_job):
 # Explore
 
 
-def test_a_map_is_made_with_its_curve_table_and_scores(show, bench, session, wait_for_job, qtbot):
+def test_a_map_is_made_with_its_curve_table_and_scores(show, bench, session, wait_for_job):
     dock = show(ExploreDock)
     bench.adopt(session)
     wait_for_job()
@@ -404,7 +416,7 @@ def test_shares_of_conditions_add_up_without_rejected_cells(mapped):
 
 def test_question_mark_lists_all_keys(show):
     docks = show(AllDocks)
-    QTest.keyClick(docks, Qt.Key.Key_Question)
+    QTest.keyClicks(docks, "?")
     assert docks._keys.isVisible()
     for kind in DOCKS:
         for key, _ in kind.keys:

@@ -64,7 +64,7 @@ class ExploreDock(Dock):
 
     def build(self) -> None:
         """Results first, settings folded below them."""
-        self.body.addLayout(self._build_colors())
+        self.body.addWidget(self._build_colors())
         self.body.addWidget(self.legend)
         self.body.addLayout(self._build_picture())
         self.body.addWidget(self._build_table())
@@ -119,7 +119,7 @@ class ExploreDock(Dock):
         self._refresh()
         self._show_cell(None)
 
-    def _build_colors(self) -> QHBoxLayout:
+    def _build_colors(self) -> QWidget:
         self.coloring = Choice(list(_COLORINGS))
         self.coloring.setToolTip("What the colour of a point means")
         self.coloring.changed.connect(self._recolor)
@@ -127,11 +127,13 @@ class ExploreDock(Dock):
         self.both.setToolTip("Give the cells in the image the colours of their points")
         self.both.toggled.connect(self._recolor)
         self.legend = Legend()
-        row = QHBoxLayout()
+        self.colors = QWidget()
+        row = QHBoxLayout(self.colors)
+        row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel("Colour by"))
         row.addWidget(self.coloring, 1)
         row.addWidget(self.both)
-        return row
+        return self.colors
 
     def _build_picture(self) -> QHBoxLayout:
         self.picture = QLabel()
@@ -188,9 +190,8 @@ class ExploreDock(Dock):
             return
         embedding = session.embedding
         there = embedding is not None
-        for widget in (self.table, self.scores, self.again, self.coloring, self.both, self.legend, self.back):
+        for widget in (self.table, self.scores, self.again, self.colors, self.legend, self.back, self.picture):
             widget.setVisible(there)
-        self.picture.setVisible(there)
         if embedding is None:
             self.about.setText(
                 "No map yet. “Make the map” learns what the cells look like and puts each of them on a map, "
@@ -201,7 +202,8 @@ class ExploreDock(Dock):
             return
         self._fill_table()
         self._fill_legend()
-        self.scores.setText(_scores_text(embedding.clustering, embedding.scores, len(session.stale_cells())))
+        stale = len(session.stale_cells() & frozenset(session.counting_cells().index))
+        self.scores.setText(_scores_text(embedding.clustering, embedding.scores, stale))
 
     def _fill_table(self) -> None:
         session = self.session
@@ -301,4 +303,6 @@ def _scores_text(clustering: Any, scores: dict[str, float | None], stale: int) -
     if scores.get("calinski_harabasz") is not None:
         parts.append(f"Calinski–Harabasz {scores['calinski_harabasz']:.0f}")
     text = f"Separation of the clusters, measured on {space}: {', '.join(parts) or 'not defined'}."
-    return text + (f" {stale} cells are new or changed since the map was made." if stale else "")
+    if not stale:
+        return text
+    return f"{text} {stale} {'cell is' if stale == 1 else 'cells are'} new or changed since the map was made."

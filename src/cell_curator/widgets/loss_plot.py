@@ -22,7 +22,10 @@ class LossPlot(QWidget):
         colors = style.colors(str(viewer.theme))
         self._plot = pg.PlotWidget(background=None)
         self._plot.setFixedHeight(_HEIGHT)
-        self._plot.setMenuEnabled(False)
+        item = self._plot.getPlotItem()
+        item.setMenuEnabled(False)
+        item.ctrlMenu.deleteLater()  # it has no parent, and would outlive the window
+        item.ctrlMenu = None
         self._plot.setMouseEnabled(False, False)
         self._plot.hideButtons()
         for side, text in (("left", "loss per cell"), ("bottom", "step")):

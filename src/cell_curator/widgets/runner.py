@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from psygnal import emit_queued
 from qtpy.QtCore import QObject, QThread, Signal
 
 from cell_curator.core.jobs import Job, Progress, UserError
@@ -154,6 +155,7 @@ class JobRunner(QObject):
         if drive is None:
             return
         drive.wait()
+        emit_queued()  # what the session announced on the way comes before "done"
         on_done, self._on_done, self._title = self._on_done, None, ""
         if on_done is not None and not outcome.error and not outcome.cancelled:
             on_done(outcome.result)
