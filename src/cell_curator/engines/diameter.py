@@ -2,12 +2,12 @@
 
 No size model is needed: the network itself is asked. It looks at the image shrunk as if cells had
 200 px, 128 px and so on down to 9 px. Where the guess is right its cells are most certain (highest
-mean cell probability), and their median diameter is then already close to the truth. The same
-comparison decides polarity. Fine looks are taken at one busy window of the image.
+mean cell probability), and their median diameter is then already close to the truth. Whether they
+are brighter or darker than the rest tells the polarity. Fine looks are taken at one busy window.
 
-Measured on training images of 28 mosaics (diameters 9 to 48 px): the most certain look was the one
-with the best or nearly the best AP in all of them, and inverting raised the certainty (by 9–36 %)
-exactly where cells are dark. Makes no label images for anybody; see `cellpose_unet` for that.
+On 56 training images, each of another mosaic, with true median diameters of 8 to 51 px: 54 estimates
+within 20 % of the truth, all within 34 %; polarity right in all. Makes no label images for anybody;
+see `cellpose_unet` for that.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ LADDER = (200.0, 128.0, 82.0, 53.0, 34.0, 22.0, 14.0, 9.0)
 LOOK_PIXELS = 110_000
 """Most pixels that one look shows the network."""
 
-SURE = 1.05
+SURE = 1.3
 """How much more certain the less likely polarity must be; the likely one is that in which the cells
-found are brighter than the rest."""
+found are brighter than the rest (true of all 28 mosaics looked at)."""
+
+CONVINCING = 3.0
+"""Certainty from which finer looks may be spared; what heaps and shadows reach stays below."""
 
 GOOD_SHAPE = 0.4
 """Largest flow error of a cell that is measured."""
@@ -125,10 +128,10 @@ def _best_look(network: Network, image: NDArray[np.float32], ladder: tuple[float
 
 def _finer_is_useless(best: Look, last: Look) -> bool:
     """Whether the cells found are clearly larger than the last guess, so that finer ones lead away."""
-    if best is not last:
-        return best.measured > 1.3 * last.assumed
-    # Coarser looks are cheap, and what they take for one cell may be a heap of them.
-    return last.assumed <= 34 and last.measured > 1.15 * last.assumed
+    # Coarse looks are cheap, and what they take for one cell may be a heap of them.
+    if last.assumed > 34 or best.certainty < CONVINCING:
+        return False
+    return best.measured > (1.15 if best is last else 1.3) * last.assumed
 
 
 def _place(shape: tuple[int, ...], assumed: float, network: Network, before: Look | None) -> tuple[slice, slice]:
