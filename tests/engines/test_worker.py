@@ -82,9 +82,7 @@ def test_arrays_go_there_and_back(shared_worker):
 def test_the_heart_beats_while_the_child_is_silent(shared_worker):
     drive(shared_worker.call(f"{JOBS}:count", n=1))
     times = []
-    result = drive(
-        shared_worker.call(f"{JOBS}:sleep", seconds=1.0), lambda progress: times.append(time.monotonic())
-    )
+    result = drive(shared_worker.call(f"{JOBS}:sleep", seconds=1.0), lambda progress: times.append(time.monotonic()))
     assert result == "awake"
     assert len(times) >= 5
     assert np.diff(times).max() < 5 * HEARTBEAT
