@@ -76,8 +76,9 @@ def run(
         }
         text = (
             f"{cells} cells in {report.segmented.done} images{also_failed(failed)}, {report.flagged} flagged, "
-            f"{data['clusters']} clusters\nreport: {data['report']}"
+            f"{data['clusters']} clusters"
         )
+        text = "\n".join((*report.notes, text, f"report: {data['report']}"))
         return Answer(data, text, failed, DONE if report.segmented.done else FAILED)
 
 
