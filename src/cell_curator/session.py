@@ -284,7 +284,7 @@ class Session:
         record = self.image(image_id)
         if labels.shape != record.shape[1:]:
             raise UserError(
-                f"{record.name}: labels of {labels.shape} do not fit the image of {record.shape[1:]}; give them its size"
+                f"{record.name}: labels of {labels.shape} do not fit the image of {record.shape[1:]}; resize them"
             )
         new = labels.astype(np.int32)
         with self._lock:

@@ -220,9 +220,7 @@ def _turned(
     matrix = np.array(
         [[c, -s, cx - x0 + c * u0 - s * v0], [s, c, cy - y0 + s * u0 + c * v0]],
     )
-    crop = cv2.warpAffine(
-        picture[source], matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    )
+    crop = cv2.warpAffine(picture[source], matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     mask = cv2.warpAffine(
         (labels[source] == value).astype(np.uint8),
         matrix,
