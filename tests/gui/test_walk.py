@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.link.geometry import to_world
 from cell_curator.widgets.window import photograph
-from cell_curator.widgets.workbench import workbench_of
+from cell_curator.widgets.workbench import _BENCHES, workbench_of
 
 
 @pytest.mark.timeout(1200)  # one and a half minutes on two idle cores
@@ -198,6 +198,9 @@ def test_every_menu_entry_opens_its_dock(make_napari_viewer, qtbot):
         _, widget = viewer.window.add_plugin_dock_widget("napari-cell-curator", name)
         assert workbench_of(viewer).viewer is viewer
         assert widget.minimumSizeHint().width() <= 400
+    viewer.close()
+    qtbot.wait(100)
+    assert viewer not in _BENCHES
 
 
 def test_open_sample_gives_layers(make_napari_viewer):

@@ -363,6 +363,7 @@ def test_a_map_is_made_with_its_curve_table_and_scores(show, bench, session, wai
         "% treated",
     ]
     assert "learned features" in dock.scores.text()
+    assert "Move over a point" in dock.about.text()
     assert "8 cells on the map in 2 clusters" in dock.jobs.state.full_text
     assert bench.link.points.layer is not None
     dock.forms[1].control("k").spin.setValue(3)

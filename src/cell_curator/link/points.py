@@ -140,4 +140,7 @@ class PointsBinder:
         layer = Points(data, name=MAP, size=self._dot(), border_width=0.12, opacity=1.0)
         layer.editable = False  # a stray Delete must not take points out of the map
         self.layer = layer
+        active = self._viewer.layers.selection.active
         self._viewer.layers.append(layer)
+        if active is not None:  # a new layer becomes the active one; the user's brush must not be taken away
+            self._viewer.layers.selection.active = active

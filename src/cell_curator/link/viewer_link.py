@@ -35,7 +35,7 @@ Background = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 
 RING = "selected"
 _CLICK_PX = 4.0
-_CELL_PX = 60.0  # a cell that is gone to appears at least this large on the screen
+_CELL_PX = 60.0  # a cell of usual size that is gone to appears at least this large on the screen
 
 
 def at_once(function: Callable[[], None]) -> None:
@@ -246,7 +246,9 @@ class ViewerLink:
             self._view = (camera.center, camera.zoom)
         y, x = to_world(self.image.affine, np.array([[row["y"], row["x"]]], float))[0]
         camera.center = (0.0, float(y), float(x))
-        extent = max(row["bottom"] - row["top"], row["right"] - row["left"], 1)
+        rows = self.session.cells.of_image(image)
+        usual = float(np.maximum(rows["bottom"] - rows["top"], rows["right"] - rows["left"]).median())
+        extent = max(row["bottom"] - row["top"], row["right"] - row["left"], usual)
         camera.zoom = max(camera.zoom, _CELL_PX / float(extent))
 
     def _fit_view(self) -> None:

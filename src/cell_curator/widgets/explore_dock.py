@@ -202,6 +202,7 @@ class ExploreDock(Dock):
             return
         self._fill_table()
         self._fill_legend()
+        self._show_cell(None)
         stale = len(session.stale_cells() & frozenset(session.counting_cells().index))
         self.scores.setText(_scores_text(embedding.clustering, embedding.scores, stale))
 
