@@ -277,6 +277,7 @@ def test_colours_can_mean_something_else_in_map_and_image(link, mapped):
     np.testing.assert_allclose(link.labels.layer.get_color(label)[:3], expected, atol=1e-2)
     link.color_cells("cell")
     assert link.labels.layer.get_color(label) is not None
+    assert mapped.selection.ids == frozenset()
 
 
 def test_a_rejected_cell_fades_from_the_map(link, mapped):

@@ -119,16 +119,26 @@ class LabelsBinder:
             return
         from napari.utils.colormaps import DirectLabelColormap, label_colormap
 
-        if self.color_by == EACH:
-            if isinstance(self.layer.colormap, DirectLabelColormap):
-                self.layer.colormap = label_colormap()
-            return
-        rows = self._session.cells.frame
-        colors = color_cells(rows, self.color_by)[(rows["image"] == self._image_id).to_numpy()]
-        values = rows.loc[rows["image"] == self._image_id, "label"]
+        if self.color_by != EACH:
+            self._set_colormap(DirectLabelColormap(color_dict=self._color_table(self._image_id)))
+        elif isinstance(self.layer.colormap, DirectLabelColormap):
+            self._set_colormap(label_colormap())
+
+    def _color_table(self, image_id: int) -> dict[int | None, Any]:
+        frame = self._session.cells.frame
+        here = (frame["image"] == image_id).to_numpy()
         table: dict[int | None, Any] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
-        table.update(zip((int(v) for v in values), colors, strict=True))
-        self.layer.colormap = DirectLabelColormap(color_dict=table)
+        labels = (int(label) for label in frame["label"][here])
+        table.update(zip(labels, color_cells(frame, self.color_by)[here], strict=True))
+        return table
+
+    def _set_colormap(self, colormap: Any) -> None:
+        # napari announces the selected label with every new colormap; nobody chose it.
+        self._writing = True
+        try:
+            self.layer.colormap = colormap  # type: ignore[union-attr]
+        finally:
+            self._writing = False
 
     def select(self, label: int | None) -> None:
         """Make ``label`` the one that is painted and shown as chosen."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton
 
 from cell_curator.engines.cards import list_models
-from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.engines.segmenter import SegmentParameters, engines
 from cell_curator.link.labels import EACH
 from cell_curator.widgets.controls import Choice
 from cell_curator.widgets.dock import Connections, Dock, line
@@ -31,7 +31,8 @@ class SegmentDock(Dock):
     def build(self) -> None:
         """The form, the two ways to start, and the looks of the cells."""
         models = [card.name for card in list_models()]
-        self.form = ParametersForm(SegmentParameters, choices={"model": models}, zero={"diameter": "automatic"})
+        choices = {"model": models, "engine": list(engines())}
+        self.form = ParametersForm(SegmentParameters, choices=choices, zero={"diameter": "automatic"})
         self.form.changed.connect(self._edited)
         self.all = QPushButton("Find cells in all images")
         self.all.setToolTip("Goes through the whole project; cells you accepted or edited are kept")
