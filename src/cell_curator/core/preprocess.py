@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cell_curator.core.density import adapted
 from cell_curator.core.grey_levels import extremes
 from cell_curator.core.orientation import estimate_angle, inside_mask, turn_image
-from cell_curator.core.recipe import Recipe, Rotate
+from cell_curator.core.recipe import Recipe, Rotate, TotalVariation
 from cell_curator.core.steps import (
     Grey,
     Levels,
@@ -156,11 +156,15 @@ def chain(
     if recipe.tone.enabled:
         grey = bend(grey, recipe.tone, out=grey)
         yield "tone", grey
-    tv = recipe.total_variation
-    if tv.enabled:
-        # Where a pixel is coarser, edges between neighbours are steeper: the same smoothing needs less weight.
-        grey = denoise_tv(grey, tv.weight / scale, tv.tolerance, tv.iterations, in_place=True)
-        yield "total_variation", np.clip(grey, 0.0, 1.0, out=grey)
+    if recipe.total_variation.enabled:
+        yield "total_variation", smooth(grey, recipe.total_variation, scale=scale)
+
+
+def smooth(grey: Grey, tv: TotalVariation, *, scale: float = 1.0) -> Grey:
+    """Denoise an image in 0..1, writing over it; ``scale`` as in `chain`."""
+    # Where a pixel is coarser, edges between neighbours are steeper: the same smoothing needs less weight.
+    grey = denoise_tv(grey, tv.weight / scale, tv.tolerance, tv.iterations, in_place=True)
+    return np.clip(grey, 0.0, 1.0, out=grey)
 
 
 def turn_of(grey: Grey, rotate: Rotate) -> tuple[float, tuple[str, ...]]:
