@@ -80,10 +80,14 @@ def percentiles(image: NDArray[np.float32], percents: Sequence[float]) -> tuple[
 def stretch(
     image: NDArray[np.float32], low: float, high: float, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Map ``low..high`` to 0..1 and cut what is beyond; zeros unless ``high > low``. ``out`` may be ``image``."""
+    """Map ``low..high`` to 0..1 and cut what is beyond; zeros unless ``high > low``.
+
+    ``out`` must be C-contiguous and may be ``image``.
+    """
     out = np.empty(image.shape, np.float32) if out is None else out
     if high > low:
-        _stretch(image, low, 1.0 / (high - low), out)
+        # One memory layout, so that nothing has to be compiled again in the middle of a drag.
+        _stretch(np.ascontiguousarray(image), low, 1.0 / (high - low), out)
     else:
         out[:] = 0.0
     return out
@@ -93,5 +97,5 @@ def quantise(image: NDArray[np.float32], low: float, high: float, top: int) -> N
     """Map ``low..high`` to whole numbers 0..``top`` (at most 65,535), rounded."""
     out: NDArray[Any] = np.zeros(image.shape, np.uint8 if top < 256 else np.uint16)
     if high > low:
-        _quantise(image, low, top / (high - low), float(top), out)
+        _quantise(np.ascontiguousarray(image), low, top / (high - low), float(top), out)
     return out

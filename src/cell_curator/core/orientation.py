@@ -87,6 +87,14 @@ def estimate_angle(image: NDArray[np.float32], method: str = "tensor") -> float 
     -------
     Angle in degrees, or None where the image shows no direction.
     """
+    smooth = _without_cells(image)
+    if smooth is None:
+        return None
+    return _by_hough(smooth) if method == "hough" else _by_tensor(smooth, image.size / _BLUR_AREA)
+
+
+def _without_cells(image: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The blurred background in 0..1, or None where there is nothing to see."""
     if min(image.shape) < 8:
         return None
     smooth = _reduced(image)
@@ -96,7 +104,7 @@ def estimate_angle(image: NDArray[np.float32], method: str = "tensor") -> float 
     # Cells are brighter than what lies between them and point anywhere: cut them down to the background.
     dark, middle = percentiles(smooth, (10, 50))
     smooth = stretch(smooth, low, min(high, middle + 2 * (middle - dark)) if middle > dark else high, smooth)
-    return _by_hough(smooth) if method == "hough" else _by_tensor(smooth, image.size / _BLUR_AREA)
+    return smooth
 
 
 def _reduced(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,24 +134,43 @@ def _by_tensor(smooth: NDArray[np.float32], independent: float) -> float | None:
 
 def _refine(image: NDArray[np.float32], angle_deg: float) -> float:
     """Sharpen the estimate: grooves are vertical where the mean of each column varies most."""
+    small = _flattened(image)
+    best = angle_deg
+    for span, count in ((_REFINE_DEG, 17), (0.6, 13), (0.12, 7)):
+        candidates = best + np.linspace(-span, span, count)
+        best = float(candidates[int(np.argmax([_stripes(small, a) for a in candidates]))])
+    return wrap(best)
+
+
+def _flattened(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """At most 512 px, without what varies slowly, and without what is much stronger than the rest."""
     side = min(image.shape)
     scale = min(1.0, 512 / side)
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
     small = small - cv2.GaussianBlur(small, (0, 0), max(4.0, min(small.shape) / 24))
     deviation = float(small.std())
-    small = np.clip(small, -2 * deviation, 2 * deviation)
+    return np.asarray(np.clip(small, -2 * deviation, 2 * deviation), np.float32)
 
-    def contrast(angle: float) -> float:
-        turned = turn_image(small, angle, fill=0.0)
-        quarter_y, quarter_x = turned.shape[0] // 6, turned.shape[1] // 6
-        middle = turned[quarter_y : -quarter_y or None, quarter_x : -quarter_x or None]
-        return float(middle.mean(axis=0).var())
 
-    best = angle_deg
-    for span, count in ((_REFINE_DEG, 17), (0.6, 13), (0.12, 7)):
-        candidates = best + np.linspace(-span, span, count)
-        best = float(candidates[int(np.argmax([contrast(a) for a in candidates]))])
-    return wrap(best)
+def _stripes(small: NDArray[np.float32], angle_deg: float) -> float:
+    """How much the columns of the turned image differ."""
+    turned = turn_image(small, angle_deg, fill=0.0)
+    edge_y, edge_x = turned.shape[0] // 6, turned.shape[1] // 6
+    middle = turned[edge_y : -edge_y or None, edge_x : -edge_x or None]
+    return float(middle.mean(axis=0).var())
+
+
+def groove_strength(image: NDArray[np.float32], angle_deg: float) -> float:
+    """How much more the columns differ when ``image`` is turned by ``angle_deg`` than turned otherwise.
+
+    Measured: 1–2 for most images without grooves, 4–7 for nuclei on faint grooves.
+    """
+    smooth = _without_cells(image)
+    if smooth is None:
+        return 0.0
+    small = _flattened(smooth)
+    others = [_stripes(small, angle_deg + turn) for turn in range(15, 180, 15)]
+    return _stripes(small, angle_deg) / max(float(np.median(others)), 1e-12)
 
 
 def _by_hough(smooth: NDArray[np.float32]) -> float | None:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from cell_curator.core.density import adapt, covered_fraction
 from cell_curator.core.grey_levels import extremes, stretch
 from cell_curator.core.preprocess import chain, smooth
-from cell_curator.core.recipe import Channel, Recipe
+from cell_curator.core.recipe import Channel, Recipe, ZeroBelow
 from cell_curator.core.steps import Grey, Levels, clahe_tiles, select_channel
+from cell_curator.core.total_variation import denoise_tv
 
 Region = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels of the original, half open."""
@@ -184,6 +185,18 @@ def stages(
 def _undenoised(recipe: Recipe) -> Recipe:
     tv = recipe.total_variation.model_copy(update={"enabled": False})
     return recipe.model_copy(update={"total_variation": tv})
+
+
+def warm_up() -> None:
+    """Compile (or load) every kernel, so that the first move of a slider is as fast as the next.
+
+    Takes seconds the first time on a machine and a fraction of one later; call it in a background thread.
+    """
+    image = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint16)
+    preview(image, Recipe(zero_below=ZeroBelow(enabled=True)), step=2.0)
+    # Denoising that nears its end looks before it steps; one that ends at once goes back.
+    denoise_tv(np.eye(8, dtype=np.float32), 0.1, 1e-3)
+    denoise_tv(np.eye(8, dtype=np.float32), 0.1, 0.9)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""A contact sheet: one region prepared with every combination of a few values of two or three parameters.
+
+A parameter is named by its path in the recipe, ``"clip.high_percent"``. What makes one tile better than
+another is for the caller to say, for example the segmentation's AP on reviewed labels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.parameters import is_nested
+from cell_curator.core.preview import Overview, Preview, Region, overview, preview
+from cell_curator.core.recipe import Recipe
+
+Score = Callable[[Preview], float]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One cell of the sheet: where it stands, what was set, the recipe and its picture; ``score`` NaN without one."""
+
+    index: tuple[int, ...]
+    values: Mapping[str, Any]
+    recipe: Recipe
+    preview: Preview
+    score: float = float("nan")
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """``(y, x)`` float32 in 0..1."""
+        return self.preview.image
+
+
+def with_value(recipe: Recipe, path: str, value: Any) -> Recipe:
+    """The recipe with one value changed, and its step switched on.
+
+    Raises
+    ------
+    UserError
+        If there is no such parameter, or the value is out of its bounds.
+    """
+    step, _, name = path.partition(".")
+    field = Recipe.model_fields.get(step)
+    if field is None or not is_nested(field) or name not in type(getattr(recipe, step)).model_fields:
+        raise UserError(f"{path}: is no parameter of the recipe; name it as in clip.high_percent")
+    values = recipe.model_dump()
+    values[step] |= {"enabled": True} if "enabled" in values[step] and name != "enabled" else {}
+    values[step][name] = value
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {value!r}: {error.errors()[0]['msg']}; choose another value") from None
+
+
+def sweep(
+    image: Any,
+    recipe: Recipe,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    region: Region | None = None,
+    step: float = 1.0,
+    score: Score | None = None,
+    whole: Overview | None = None,
+) -> Job[tuple[Tile, ...]]:
+    """Prepare the region once per combination.
+
+    Parameters
+    ----------
+    grid
+        Values by parameter path; the first parameter varies slowest.
+    region, step, whole
+        As in `preview`.
+    score
+        Judges a tile; higher is better, NaN counts as worst.
+
+    Returns
+    -------
+    The tiles in the order of the grid; each is also the `Progress.payload` of its step. See `ranked`.
+
+    Raises
+    ------
+    UserError
+        A parameter or value that does not exist (before anything is computed).
+    """
+    names = list(grid)
+    recipes = []
+    for combination in itertools.product(*(range(len(grid[name])) for name in names)):
+        changed, values = recipe, {}
+        for name, at in zip(names, combination, strict=True):
+            values[name] = grid[name][at]
+            changed = with_value(changed, name, values[name])
+        recipes.append((combination, values, changed))
+    whole = whole or overview(image)
+    tiles: list[Tile] = []
+    for index, values, changed in recipes:
+        yield Progress(len(tiles) / len(recipes), f"{len(tiles) + 1} of {len(recipes)}", tiles[-1] if tiles else None)
+        shown = preview(image, changed, region=region, step=step, whole=whole)
+        tiles.append(Tile(index, values, changed, shown, float("nan") if score is None else float(score(shown))))
+    if tiles:
+        yield Progress(1.0, "done", tiles[-1])
+    return tuple(tiles)
+
+
+def ranked(tiles: Sequence[Tile]) -> tuple[Tile, ...]:
+    """Best first; tiles of equal score stay in the order of the grid, those without score come last."""
+    return tuple(
+        sorted(tiles, key=lambda tile: (np.isnan(tile.score), -tile.score if tile.score == tile.score else 0.0))
+    )
