@@ -53,9 +53,7 @@ def test_order_of_the_cells_does_not_decide_the_numbers(blobs):
     points, _ = blobs
     order = np.random.default_rng(0).permutation(len(points))
     params = ClusterParameters(k=3)
-    np.testing.assert_array_equal(
-        cluster(points[order], params).labels, cluster(points, params).labels[order]
-    )
+    np.testing.assert_array_equal(cluster(points[order], params).labels, cluster(points, params).labels[order])
 
 
 @pytest.mark.parametrize("method", METHODS)

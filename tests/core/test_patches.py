@@ -44,9 +44,7 @@ def test_mask_blackens_everything_but_the_cell(scene):
 
 def test_resize_fills_the_patch_and_keeps_the_aspect(scene):
     image, labels = scene
-    big, small = (
-        cut(image, labels, [2], PatchParameters(method="resize", size=s, margin=0)) for s in (128, 24)
-    )
+    big, small = (cut(image, labels, [2], PatchParameters(method="resize", size=s, margin=0)) for s in (128, 24))
     for got, size in ((big, 128), (small, 24)):
         rows, cols = np.nonzero(got.masks[0])
         assert np.ptp(rows) + 1 == size

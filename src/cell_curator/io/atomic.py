@@ -37,9 +37,7 @@ def write_error(path: Path | str, error: OSError) -> UserError:
     For writers that cannot use `write_atomic` (a database, a chunked store).
     """
     reason = error.strerror or str(error) or type(error).__name__
-    remedy = _REMEDIES.get(
-        error.errno or 0, f"could not be written ({reason}); check the disk, then save again"
-    )
+    remedy = _REMEDIES.get(error.errno or 0, f"could not be written ({reason}); check the disk, then save again")
     return UserError(f"{path}: {remedy}")
 
 
