@@ -8,10 +8,11 @@ project=demo-output/grooves.curator
 
 if [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
     echo "Opening napari. Close its window to end the demo."
-    .venv/bin/python -m cell_curator.widgets.window "$project"
+    .venv/bin/python -c 'import sys; from cell_curator.widgets.window import open_window; open_window(sys.argv[1])' "$project"
 else
     xvfb-run -a -s "-screen 0 1600x1000x24" \
-        .venv/bin/python -m cell_curator.widgets.window "$project" --screenshot demo-output/screenshot.png
+        .venv/bin/python -c 'import sys; from cell_curator.widgets.window import save_screenshot; save_screenshot(*sys.argv[1:])' \
+        "$project" demo-output/screenshot.png
     echo "There is no screen here, so napari was only photographed."
 fi
 echo
