@@ -11,7 +11,8 @@ command -v dpkg-query >/dev/null || exit 0 # not Debian: the user's own package 
 missing=()
 for package in "${packages[@]}"; do
     # libglib2.0-0 is called libglib2.0-0t64 on newer releases
-    dpkg-query -W -f '${Status}\n' "$package" "${package}t64" 2>/dev/null | grep -q '^install ok' || missing+=("$package")
+    status=$(dpkg-query -W -f '${Status}\n' "$package" "${package}t64" 2>/dev/null || true)
+    [[ $status == *"install ok"* ]] || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

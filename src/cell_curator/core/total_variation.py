@@ -1,9 +1,10 @@
-"""Chambolle's total-variation denoising as one fused pass per iteration, on all cores.
+"""Chambolle's total-variation denoising as one fused pass over several iterations.
 
 The same iteration and the same stopping rule as `skimage.restoration.denoise_tv_chambolle`
 (Chambolle 2004, *J. Math. Imaging Vis.* 20:89), in float32. The image that the dual field
-stands for is never stored: two rows of it at a time are made, used and forgotten, so that an
-iteration reads and writes the dual field once. Not for volumes or colour.
+stands for is never stored: two rows of it at a time are made, used and forgotten. Memory is what
+the loop waits for (7 ms an iteration at 2044×2048, 2 ms where all lies in the cache), so several
+iterations follow each other down the image, one row apart. Not for volumes or colour.
 
 Bands of rows go to threads of our own (the kernels release the GIL) rather than to numba's
 `prange`: its default scheduler must not be entered by two threads at a time, which a preview
@@ -13,7 +14,6 @@ beside a running job would do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -27,6 +27,7 @@ _TAU = np.float32(0.25)  # step of the dual ascent in two dimensions: 1 / (2 * n
 _ONE = np.float32(1)
 _BAND = 1 << 16  # px that a further thread must have to do, to be worth starting
 _NEAR = 1.2  # expected change of energy, in tolerances, from which on we look before we step
+_TOGETHER = 6  # iterations that follow each other through the cache
 _COMPILE: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
 
@@ -73,36 +74,60 @@ def _variation_row(row, below):  # type: ignore[no-untyped-def]
 
 
 @njit(**_COMPILE)  # type: ignore[misc]
-def _first_rows(image, py, px, starts, zero, rows, norms):  # type: ignore[no-untyped-def]
-    """The first row of each band, made before any thread changes the dual field."""
-    for band in range(starts.size):
-        y = starts[band]
-        norms[band] = _primal_row(image[y], py[y - 1] if y > 0 else zero, py[y], px[y], rows[band])
+def _step_row(image, py, px, y, pair, now, end, after, step, move, norms, variations, k):  # type: ignore[no-untyped-def]
+    """Iteration ``k`` of row ``y``, whose primal row is ``pair[now]``; puts the next one into the other of the pair.
+
+    Where ``y + 1 == end`` the next one is ``after``, or there is none if ``end`` is the image's.
+    """
+    below = pair[now]
+    if y + 1 < end:
+        # Row y of p is still the old one here: the primal row below needs it.
+        norms[k] += _primal_row(image[y + 1], py[y], py[y + 1], px[y + 1], pair[1 - now])
+        below = pair[1 - now]
+    elif end < image.shape[0]:
+        below = after
+    if move:
+        variations[k] += _ascend_row(pair[now], below, py[y], px[y], step)
+    else:
+        variations[k] += _variation_row(pair[now], below)
 
 
 @njit(**_COMPILE)  # type: ignore[misc]
-def _sweep(image, py, px, start, stop, first, after, step, pair, move):  # type: ignore[no-untyped-def]
-    """One iteration in rows ``start..stop``; only measures unless ``move``.
+def _band(image, py, px, start, stop, count, step, move, pairs, upper, lower, norms, variations, zero):  # type: ignore[no-untyped-def]
+    """``count`` iterations of the rows ``start..stop`` that need nothing from other bands.
 
-    ``first`` is the primal row ``start``, ``after`` the primal row ``stop`` (the last row has none).
-    Returns the sum of ``div p`` squared, without that of the first row, and the total variation.
+    Iteration k runs one row behind iteration k - 1, while those rows are still in the cache. It does the
+    rows from ``start + k`` to ``stop - 1 - k`` (all, at the image's border); `_seam` does the rest. For it
+    the primal rows at both ends are kept: the first in ``lower[k]``, the one after the last in ``upper[k]``.
     """
-    norm = variation = 0.0
-    now = 0
-    pair[now] = first
-    for y in range(start, stop):
-        if y + 1 < stop:
-            # Row y of p is still the old one here: the primal row below needs it.
-            norm += _primal_row(image[y + 1], py[y], py[y + 1], px[y + 1], pair[1 - now])
-            below = pair[1 - now]
-        else:
-            below = after if stop < image.shape[0] else pair[now]
-        if move:
-            variation += _ascend_row(pair[now], below, py[y], px[y], step)
-        else:
-            variation += _variation_row(pair[now], below)
-        now = 1 - now
-    return norm, variation
+    height = image.shape[0]
+    for t in range(start, stop + count):
+        for k in range(count):
+            y = t - k
+            first = start + k if start > 0 else 0
+            end = stop - 1 - k if stop < height else height
+            if y < first or y >= end:
+                continue
+            now = y % 2
+            pair = pairs[k]
+            if y == first:
+                norms[k] += _primal_row(image[y], py[y - 1] if y > 0 else zero, py[y], px[y], pair[now])
+                lower[k] = pair[now]
+            # The row at ``end`` is not done here, but made: hence one further.
+            _step_row(image, py, px, y, pair, now, min(end + 1, height), zero, step, move, norms, variations, k)
+            if y == end - 1 and end < height:
+                upper[k] = pair[1 - now]
+
+
+@njit(**_COMPILE)  # type: ignore[misc]
+def _seam(image, py, px, border, count, step, move, pairs, upper, lower, norms, variations, zero):  # type: ignore[no-untyped-def]
+    """The same iterations of the rows near a border between two bands, once both are done."""
+    for k in range(count):
+        pair = pairs[k]
+        first, end = border - 1 - k, border + k
+        pair[first % 2] = upper[k]
+        for y in range(first, end):
+            _step_row(image, py, px, y, pair, y % 2, end, lower[k], step, move, norms, variations, k)
 
 
 @njit(**_COMPILE)  # type: ignore[misc]
@@ -149,57 +174,90 @@ def denoise_tv(
         image = np.array(image, dtype=np.float32, order="C")
     if weight <= 0 or image.size == 0:
         return image
-    py, px = np.zeros_like(image), np.zeros_like(image)
-    energy_of = _iteration(image, py, px, weight)
-    first = previous = change = expected = math.inf
-    for iteration in range(iterations - 1):
+    run = _Iterations(image, weight)
+    energies: list[float] = []
+    while len(energies) < iterations - 1:
+        left = _left(energies, tolerance)
         # Near the end, look first: where the rule says stop, the step must not be taken any more.
-        near = expected < _NEAR * tolerance * first
-        energy = energy_of(not near)
-        if iteration == 0:
-            first = energy
-            if first == 0.0:  # a constant image is its own solution
+        near = left < 2
+        count = 1 if near else min(_TOGETHER, left - 1, iterations - 1 - len(energies))
+        for energy in run.advance(count, move=not near):
+            energies.append(energy)
+            if energy == 0.0 or _converged(energies, tolerance):
                 break
-        change, before = abs(previous - energy), change
-        if iteration and change < tolerance * first:
-            if not near:  # a step too far, which the energy did not announce: once more, that many steps
-                py[:], px[:] = 0.0, 0.0
-                for _ in range(iteration):
-                    energy_of(True)
-            break
-        expected = change * min(1.0, change / before) if 0 < before < math.inf else change
-        previous = energy
-        if near:
-            energy_of(True)
-    zero = np.zeros(image.shape[1], np.float32)
-    _finish(image, py, px, zero, image)
+        else:
+            if near:
+                run.advance(1)
+            continue
+        taken = len(energies) - 1
+        if not near and run.done != taken:  # steps too far, which the energy did not announce: all over again
+            run.restart()
+            for _ in range(taken):
+                run.advance(1)
+        break
+    run.finish()
     return image
 
 
-def _iteration(
-    image: NDArray[np.float32], py: NDArray[np.float32], px: NDArray[np.float32], weight: float
-) -> Callable[[bool], float]:
-    """A function that does one iteration (or only measures) and returns the energy before it, per pixel."""
-    height, width = image.shape
-    pool, cores = _threads()
-    bands = max(1, min(cores, image.size // _BAND, height))
-    cuts = np.linspace(0, height, bands + 1).astype(np.int64)
-    rows = np.zeros((bands + 1, width), np.float32)
-    pairs = np.empty((bands, 2, width), np.float32)
-    norms = np.empty(bands, np.float64)
-    zero = np.zeros(width, np.float32)
-    step = np.float32(_TAU / weight)
+def _converged(energies: list[float], tolerance: float) -> bool:
+    return len(energies) > 1 and abs(energies[-2] - energies[-1]) < tolerance * energies[0]
 
-    def band(index: int, move: bool) -> tuple[float, float]:
-        start, stop = cuts[index], cuts[index + 1]
-        norm, variation = _sweep(image, py, px, start, stop, rows[index], rows[index + 1], step, pairs[index], move)
-        return float(norm), float(variation)
 
-    def energy(move: bool) -> float:
-        _first_rows(image, py, px, cuts[:-1], zero, rows, norms)
-        others = [pool.submit(band, index, move) for index in range(1, bands)]
-        parts = [band(0, move), *(other.result() for other in others)]
-        norm = float(norms.sum()) + sum(part[0] for part in parts)
-        return (norm + weight * sum(part[1] for part in parts)) / image.size
+def _left(energies: list[float], tolerance: float) -> int:
+    """How many iterations are left for sure, if the change of energy goes on to shrink as it does."""
+    if len(energies) < 3:
+        return _TOGETHER + 1
+    before, change = abs(energies[-3] - energies[-2]), abs(energies[-2] - energies[-1])
+    goal = _NEAR * tolerance * energies[0]
+    if not 0 < change < before or goal <= 0:
+        return 1 if change * 4 < goal else _TOGETHER + 1
+    return int(math.log(goal / change) / math.log(change / before)) + 1 if change > goal else 0
 
-    return energy
+
+class _Iterations:
+    """The dual field of one image, and the threads that move it."""
+
+    def __init__(self, image: NDArray[np.float32], weight: float) -> None:
+        self.image, self.weight, self.done = image, weight, 0
+        height, width = image.shape
+        self._pool, cores = _threads()
+        bands = max(1, min(cores, image.size // _BAND, height // (4 * _TOGETHER)))
+        self._cuts = [int(cut) for cut in np.linspace(0, height, bands + 1)]
+        self._py, self._px = np.zeros_like(image), np.zeros_like(image)
+        rows = np.empty((3, bands, 2 * _TOGETHER, width), np.float32)
+        self._pairs = rows[0].reshape(bands, _TOGETHER, 2, width)
+        self._upper, self._lower = rows[1], rows[2]
+        self._zero = np.zeros(width, np.float32)
+        self._step = np.float32(_TAU / weight)
+
+    def advance(self, count: int, *, move: bool = True) -> list[float]:
+        """Do ``count`` iterations; the energy per pixel before each. Without ``move`` (and with 1) only measure."""
+        bands = len(self._cuts) - 1
+        norms, variations = np.zeros((2, 2 * bands, count))
+        common = (count, self._step, move)
+
+        def band(index: int) -> None:
+            _band(
+                self.image, self._py, self._px, self._cuts[index], self._cuts[index + 1], *common,
+                self._pairs[index], self._upper[index], self._lower[index], norms[index], variations[index], self._zero,
+            )  # fmt: skip
+
+        others = [self._pool.submit(band, index) for index in range(1, bands)]
+        band(0)
+        for other in others:
+            other.result()
+        for index in range(1, bands):
+            _seam(
+                self.image, self._py, self._px, self._cuts[index], *common, self._pairs[index],
+                self._upper[index - 1], self._lower[index], norms[-index], variations[-index], self._zero,
+            )  # fmt: skip
+        self.done += count if move else 0
+        return [float(e) for e in (norms.sum(axis=0) + self.weight * variations.sum(axis=0)) / self.image.size]
+
+    def restart(self) -> None:
+        """Go back to the beginning."""
+        self._py[:], self._px[:], self.done = 0.0, 0.0, 0
+
+    def finish(self) -> None:
+        """Write the image that the dual field stands for over the original."""
+        _finish(self.image, self._py, self._px, self._zero, self.image)
