@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cell_curator.core.grey_levels import extremes, histogram, percentiles, quantise, stretch
+from cell_curator.core.grey_levels import bend_by, extremes, histogram, percentiles, quantise, stretch
 
 PERCENTS = (0.0, 0.1, 20.0, 50.0, 98.5, 100.0)
 
@@ -42,3 +42,11 @@ def test_whole_levels_are_rounded(rng, top, dtype):
     levels = quantise(image, 0.0, 1.0, top)
     assert levels.dtype == dtype
     assert np.abs(levels / top - image).max() <= 0.5001 / top
+
+
+def test_a_curve_is_followed_to_one_grey_level(rng):
+    image = rng.random((40, 50)).astype(np.float32)
+    image[0, :3] = 0.0, 1.0, 0.5
+    bent = bend_by(image, lambda level: level**2, np.empty_like(image))
+    assert np.abs(bent - image**2).max() < 1 / 65_535
+    assert bent[0, :2].tolist() == [0.0, 1.0]

@@ -6,7 +6,7 @@ copy: 60 ms at 2048², here 8 ms). Images must be finite. What the levels are us
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -38,6 +38,16 @@ def _quantise(image, low, scale, top, out):  # type: ignore[no-untyped-def]
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             out[y, x] = int(min(max((image[y, x] - low) * scale + 0.5, 0.0), top))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[misc]
+def _bend(image, table, out):  # type: ignore[no-untyped-def]
+    top = np.float32(table.size - 2)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            at = min(max(image[y, x] * top, np.float32(0)), top)
+            index = int(at)
+            out[y, x] = table[index] + (at - np.float32(index)) * (table[index + 1] - table[index])
 
 
 def extremes(image: NDArray[np.float32]) -> tuple[float, float]:
@@ -98,4 +108,16 @@ def quantise(image: NDArray[np.float32], low: float, high: float, top: int) -> N
     out: NDArray[Any] = np.zeros(image.shape, np.uint8 if top < 256 else np.uint16)
     if high > low:
         _quantise(np.ascontiguousarray(image), low, top / (high - low), float(top), out)
+    return out
+
+
+def bend_by(
+    image: NDArray[np.float32], curve: Callable[[NDArray[np.float64]], NDArray[np.float64]], out: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Put an image in 0..1 through a curve from 0..1 to 0..1, by linear interpolation in a table of 65,536 values.
+
+    ``out`` must be C-contiguous and may be ``image``.
+    """
+    table = np.asarray(curve(np.linspace(0.0, 1.0, BINS)), np.float32)
+    _bend(np.ascontiguousarray(image), np.append(table, table[-1]), out)  # one more, to interpolate at 1
     return out

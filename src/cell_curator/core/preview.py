@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cell_curator.core.density import adapt, covered_fraction
 from cell_curator.core.grey_levels import extremes, stretch
 from cell_curator.core.preprocess import chain, smooth
-from cell_curator.core.recipe import Channel, Recipe, ZeroBelow
+from cell_curator.core.recipe import Channel, Recipe, Tone, ZeroBelow
 from cell_curator.core.steps import Grey, Levels, clahe_tiles, select_channel
 from cell_curator.core.total_variation import denoise_tv
 
@@ -59,7 +59,8 @@ class Overview:
         first = "background" if recipe.background.enabled else "clahe" if recipe.clahe.enabled else "normalise"
         levels: dict[str, Levels] = {first: raw}
         scale = self.shape[0] / grey.shape[0]
-        for _ in chain(grey, _undenoised(recipe), levels, scale=scale, tiles=clahe_tiles(self.shape, recipe.clahe)):
+        steps = _undenoised(recipe).model_copy(update={"tone": Tone()})  # after these nothing is measured any more
+        for _ in chain(grey, steps, levels, scale=scale, tiles=clahe_tiles(self.shape, recipe.clahe)):
             pass
         return Measured(recipe, levels, raw, used)
 
@@ -193,7 +194,7 @@ def warm_up() -> None:
     Takes seconds the first time on a machine and a fraction of one later; call it in a background thread.
     """
     image = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint16)
-    preview(image, Recipe(zero_below=ZeroBelow(enabled=True)), step=2.0)
+    preview(image, Recipe(zero_below=ZeroBelow(enabled=True), tone=Tone(enabled=True)), step=2.0)
     # Denoising that nears its end looks before it steps; one that ends at once goes back.
     denoise_tv(np.eye(8, dtype=np.float32), 0.1, 1e-3)
     denoise_tv(np.eye(8, dtype=np.float32), 0.1, 0.9)

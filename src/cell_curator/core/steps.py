@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.grey_levels import extremes, percentiles, quantise, stretch
+from cell_curator.core.grey_levels import bend_by, extremes, percentiles, quantise, stretch
 from cell_curator.core.jobs import UserError
 from cell_curator.core.recipe import Background, Channel, Clahe, Clip, Tone, ZeroBelow
 
@@ -191,13 +191,13 @@ def black_below(grey: Grey, zero: ZeroBelow, *, level: float | None = None, out:
 
 def bend(grey: Grey, tone: Tone, *, out: Grey | None = None) -> Grey:
     """Gamma or sigmoid curve on an image in 0..1; 0 stays 0 and 1 stays 1."""
+    out = np.empty(grey.shape, np.float32) if out is None else out
     if tone.method == "gamma":
-        return np.asarray(cv2.pow(grey, tone.gamma, dst=out), np.float32)
-    # 0 and 1 are mapped to themselves, unlike skimage.exposure.adjust_sigmoid, which cuts contrast at the ends.
-    out = np.multiply(grey, np.float32(-tone.gain), out=out)
-    out += np.float32(tone.gain * tone.middle)
-    cv2.exp(out, dst=out)
-    out += np.float32(1.0)
-    np.reciprocal(out, out=out)
+        return bend_by(grey, lambda level: level**tone.gamma, out)
     low, high = (1.0 / (1.0 + math.exp(tone.gain * (tone.middle - v))) for v in (0.0, 1.0))
-    return stretch(out, low, high, out)
+
+    def sigmoid(level: NDArray[np.float64]) -> NDArray[np.float64]:
+        # 0 and 1 are mapped to themselves, unlike skimage.exposure.adjust_sigmoid, which cuts contrast at the ends.
+        return np.asarray((1.0 / (1.0 + np.exp(tone.gain * (tone.middle - level))) - low) / (high - low))
+
+    return bend_by(grey, sigmoid, out)
