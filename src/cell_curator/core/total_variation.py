@@ -13,7 +13,6 @@ beside a running job would do.
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 _TAU = np.float32(0.25)  # step of the dual ascent in two dimensions: 1 / (2 * ndim)
 _ONE = np.float32(1)
 _BAND = 1 << 16  # px that a further thread must have to do, to be worth starting
-_NEAR = 1.2  # expected change of energy, in tolerances, from which on we look before we step
+_NEAR = 1.05  # expected change of energy, in tolerances, from which on we look before we step
 _TOGETHER = 6  # iterations that follow each other through the cache
 _COMPILE: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
@@ -192,8 +191,8 @@ def denoise_tv(
         taken = len(energies) - 1
         if not near and run.done != taken:  # steps too far, which the energy did not announce: all over again
             run.restart()
-            for _ in range(taken):
-                run.advance(1)
+            while run.done < taken:
+                run.advance(min(_TOGETHER, taken - run.done))
         break
     run.finish()
     return image
@@ -204,14 +203,24 @@ def _converged(energies: list[float], tolerance: float) -> bool:
 
 
 def _left(energies: list[float], tolerance: float) -> int:
-    """How many iterations are left for sure, if the change of energy goes on to shrink as it does."""
-    if len(energies) < 3:
+    """In which of the next iterations the rule may say stop, if the changes of energy go on as they do.
+
+    They shrink ever more slowly, and in turns, a large one after a small one: each is told from the last but one.
+    """
+    changes = np.abs(np.diff(energies[-5:]))
+    if changes.size < 4:
         return _TOGETHER + 1
-    before, change = abs(energies[-3] - energies[-2]), abs(energies[-2] - energies[-1])
     goal = _NEAR * tolerance * energies[0]
-    if not 0 < change < before or goal <= 0:
-        return 1 if change * 4 < goal else _TOGETHER + 1
-    return int(math.log(goal / change) / math.log(change / before)) + 1 if change > goal else 0
+    soonest = _TOGETHER + 1
+    for turn in (0, 1):
+        before, change = changes[turn], changes[turn + 2]
+        shrink = min(change / before, 0.99) if before > 0 else 0.0
+        for cycle in range(_TOGETHER):
+            change *= shrink
+            if change < goal:
+                soonest = min(soonest, 1 + turn + 2 * cycle)
+                break
+    return soonest
 
 
 class _Iterations:
