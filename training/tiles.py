@@ -146,23 +146,47 @@ def batch(
     targets
         ``(size, 3, side, side)`` float32.
     """
-    picked = [examples[i] for i in rng.choice(len(examples), size=size, p=chance)]
-    images, fills = [], []
-    for example in picked:
-        gray = _gray(example.pixels, rng)
-        # Outside a small image the tile is filled with zeros (as in stock Cellpose) or ground level.
-        ground = float(np.median(gray[example.target[0] < 0.5])) if rng.random() < 0.6 else 0.0
-        images.append((gray - ground)[np.newaxis])
-        fills.append(ground)
-    stretch = np.exp(rng.uniform(np.log(0.65), np.log(1.55), size))
-    rescale = np.array([example.diameter for example in picked]) / diam_mean / stretch
-    tiles, targets, _ = transforms.random_rotate_and_resize(
-        images, Y=[example.target for example in picked], rescale=rescale, scale_range=0.0, xy=(side, side)
-    )
     out = np.zeros((size, 2, side, side), dtype=np.float32)
-    for i in range(size):
-        out[i, 0] = _change_light(tiles[i, 0] + fills[i], rng)
-    return out, targets.astype(np.float32)
+    targets = np.zeros((size, 3, side, side), dtype=np.float32)
+    for i, k in enumerate(rng.choice(len(examples), size=size, p=chance)):
+        example = examples[k]
+        # Images of large cells shrink to less than a tile: four views of them fill it, where one
+        # would leave two thirds of it empty.
+        small = min(example.pixels.shape[:2]) * diam_mean / example.diameter < 0.75 * side
+        parts = 2 if small else 1
+        step = side // parts
+        image, fill = _ground_at_zero(example, rng)
+        for top in range(0, side, step):
+            for left in range(0, side, step):
+                here = (slice(top, top + step), slice(left, left + step))
+                out[i, 0][here], targets[i][(slice(None), *here)] = _view(example, image, rng, step, diam_mean)
+        out[i, 0] = _change_light(out[i, 0] + fill, rng)
+    return out, targets
+
+
+def _ground_at_zero(example: Example, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
+    """Gray image minus a grey level, and that level: zero, as in stock Cellpose, or the ground's.
+
+    It is what a tile shows outside a small image.
+    """
+    gray = _gray(example.pixels, rng)
+    ground = float(np.median(gray[example.target[0] < 0.5])) if rng.random() < 0.6 else 0.0
+    return gray - np.float32(ground), ground
+
+
+def _view(
+    example: Example, image: NDArray[np.float32], rng: np.random.Generator, side: int, diam_mean: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One turned, flipped, rescaled piece ``(side, side)`` of an image and its target ``(3, side, side)``."""
+    stretch = np.exp(rng.uniform(np.log(0.65), np.log(1.55)))
+    tile, target, _ = transforms.random_rotate_and_resize(
+        [image[np.newaxis]],
+        Y=[example.target],
+        rescale=np.array([example.diameter / diam_mean / stretch]),
+        scale_range=0.0,
+        xy=(side, side),
+    )
+    return tile[0, 0], target[0]
 
 
 def _gray(pixels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
