@@ -25,6 +25,10 @@ from cell_curator.engines.network import Network, resize
 LADDER = (200.0, 128.0, 82.0, 53.0, 34.0, 22.0, 14.0, 9.0)
 """Diameters tried, px, coarse to fine."""
 
+COMMON = {200.0: 0.7, 128.0: 0.8, 82.0: 0.9, 9.0: 0.9}
+"""How common such sizes are. It decides only where two are almost equally certain: nests of cells in
+tissue look like large cells."""
+
 LOOK_PIXELS = 110_000
 """Most pixels that one look shows the network."""
 
@@ -62,7 +66,7 @@ class Look:
         Median diameter of the cells found, px; 0 if there are none.
     certainty
         Mean cell probability (logit) over the pixels of all cells found, times n / (n + 1), so that
-        one large blob does not outdo many cells; 0 if there are none.
+        one large blob does not outdo many cells, and times `COMMON`; 0 if there are none.
     contrast
         Mean of the view in the cells minus the mean outside.
     probability
@@ -175,6 +179,6 @@ def _look(network: Network, image: NDArray[np.float32], assumed: float, place: t
     measured = whole if len(whole) >= 3 else good
     diameter = 2 * np.sqrt(np.median(sizes[measured]) / np.pi) / scale
     inside = sizes[cells] > 0
-    certainty = probability[inside].mean() * len(good) / (len(good) + 1)
+    certainty = probability[inside].mean() * len(good) / (len(good) + 1) * COMMON.get(assumed, 1.0)
     contrast = view[inside].mean() - view[~inside].mean()
     return Look(assumed, float(diameter), float(certainty), float(contrast), probability, place)
