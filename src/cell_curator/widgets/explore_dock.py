@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cell_curator.session import Session
 
 _PICTURE = 92
+_CONDITIONS_THAT_FIT = 3
 _NOT_COLORS = ("y", "x", "top", "left", "bottom", "right", "touches_border")
 _COLORINGS = {
     "cluster": "cluster",
@@ -231,7 +232,9 @@ class ExploreDock(Dock):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         rows = min(max(len(shares), 2), 8)
-        self.table.setFixedHeight(rows * 24 + header.sizeHint().height() + 6)
+        # More conditions than the dock is wide for bring a scroll bar, which must not cover the last row.
+        bar = self.table.horizontalScrollBar().sizeHint().height() if len(conditions) > _CONDITIONS_THAT_FIT else 0
+        self.table.setFixedHeight(rows * 24 + header.sizeHint().height() + bar + 6)
 
     def _fill_legend(self) -> None:
         session, by = self.session, _COLORINGS[self.coloring.value()]
