@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from cell_curator.core.colors import VERDICT_COLORS, cluster_color
+from cell_curator.io.images import natural_key
 from cell_curator.link.colors import scale_colors, value_limits
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def cluster_shares(frame: pd.DataFrame) -> pd.DataFrame:
     """
     counted = frame[frame["verdict"] != "rejected"]
     table = pd.crosstab(counted["cluster"], counted["condition"])
+    table = table[sorted(table.columns, key=natural_key)]  # dose_2 before dose_10
     cells = table.sum(axis=1)
     shares = table.div(cells.where(cells > 0, 1), axis=0) * 100
     shares.insert(0, "cells", cells)
