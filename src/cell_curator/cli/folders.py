@@ -12,7 +12,7 @@ import typer
 from cell_curator.cli.arguments import SEGMENT, Images, RecipeFile
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
 from cell_curator.core.jobs import UserError
-from cell_curator.core.recipe import PRESETS, Recipe
+from cell_curator.core.recipe import PRESETS, PUBLISHED, Recipe
 
 Out = Annotated[
     Path, typer.Argument(metavar="OUT", help="Folder for the results; made if missing.", show_default=False)
@@ -25,11 +25,12 @@ def preprocess(images: Images, out: Out, *, recipe: RecipeFile = None) -> Answer
     """Prepare images: turn, contrast, denoise.
 
     Writes NAME.tif (float32, 0 to 1) for every image, and recipe.json with the steps and the
-    turn of each image.
+    turn of each image. Without a recipe the published steps are taken: grooves upright, local
+    contrast, clipping, denoising.
     """
     from cell_curator.io.folders import preprocess_folder
 
-    report = follow(preprocess_folder(images, out, _recipe(recipe)))
+    report = follow(preprocess_folder(images, out, _recipe(recipe, PRESETS[PUBLISHED])))
     _refuse_if_nothing(images, len(report.done), report.failed)
     data = {"out": out, "images": len(report.done), "failed": len(report.failed), "errors": errors(report.failed)}
     return Answer(data, f"{len(report.done)} images prepared in {out}{also_failed(report.failed)}", report.failed)
@@ -45,7 +46,8 @@ def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed
     from cell_curator.engines.batch import segment_folder
     from cell_curator.engines.segmenter import SegmentParameters
 
-    report = follow(segment_folder(images, out, typed.over(SegmentParameters()), _recipe(recipe)))
+    plain = next(iter(PRESETS.values()))
+    report = follow(segment_folder(images, out, typed.over(SegmentParameters()), _recipe(recipe, plain)))
     done, failed = report.folder.done, report.folder.failed
     _refuse_if_nothing(images, len(done), failed)
     total = sum(report.cells.values())
@@ -109,10 +111,10 @@ def also_failed(failed: Sequence[tuple[str, str]]) -> str:
     return f", {len(failed)} failed" if failed else ""
 
 
-def _recipe(path: Path | None) -> Recipe:
+def _recipe(path: Path | None, default: Recipe) -> Recipe:
     from cell_curator.io.recipes import read_recipe
 
-    return next(iter(PRESETS.values())) if path is None else read_recipe(path)
+    return default if path is None else read_recipe(path)
 
 
 def _refuse_if_nothing(images: Path, done: int, failed: Sequence[tuple[str, str]]) -> None:

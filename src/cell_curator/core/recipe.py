@@ -180,13 +180,15 @@ class Recipe(Parameters):
 STEPS: tuple[str, ...] = tuple(name for name in Recipe.model_fields if name != "version")
 """Names of the steps in the order in which they are applied."""
 
+PUBLISHED = "Nuclei on grooves (published)"
+
 PRESETS: dict[str, Recipe] = {
     "Plain": Recipe(
         clahe=Clahe(enabled=False),
         clip=Clip(low_percent=0.1, high_percent=99.9),
         total_variation=TotalVariation(enabled=False),
     ),
-    "Nuclei on grooves (published)": Recipe(rotate=Rotate(enabled=True)),
+    PUBLISHED: Recipe(rotate=Rotate(enabled=True)),
     "Noisy fluorescence": Recipe(
         clahe=Clahe(enabled=False),
         clip=Clip(low_percent=0.5, high_percent=99.8),
