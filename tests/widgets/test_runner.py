@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
 import pytest
+from psygnal import Signal
 
 from cell_curator.core.jobs import Progress, UserError
-from cell_curator.widgets.runner import Background, JobRunner, time_left
+from cell_curator.widgets.runner import Background, JobRunner, deliver_queued, time_left
 
 
 @pytest.fixture
@@ -147,3 +149,26 @@ def test_nothing_arrives_after_closing(qtbot):
 )
 def test_time_left_in_words(elapsed, fraction, text):
     assert time_left(elapsed, Progress(fraction)) == text
+
+
+def test_an_announcement_to_a_closed_receiver_holds_up_no_other():
+    class Announcer:
+        said = Signal(int)
+
+    class Receiver:
+        def __init__(self):
+            self.heard = []
+
+        def hear(self, value):
+            self.heard.append(value)
+
+    announcer, gone, here = Announcer(), Receiver(), Receiver()
+    announcer.said.connect(gone.hear, thread="main")
+    announcer.said.connect(here.hear, thread="main")
+    thread = threading.Thread(target=announcer.said.emit, args=(7,))
+    thread.start()
+    thread.join()
+    del gone
+    gc.collect()
+    deliver_queued()
+    assert here.heard == [7]

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from psygnal import emit_queued
+from psygnal import EmitLoopError, emit_queued
 from qtpy.QtCore import QObject, QThread, Signal
 
 from cell_curator.core.jobs import Job, Progress, UserError
@@ -155,11 +155,26 @@ class JobRunner(QObject):
         if drive is None:
             return
         drive.wait()
-        emit_queued()  # what the session announced on the way comes before "done"
+        deliver_queued()  # what the session announced on the way comes before "done"
         on_done, self._on_done, self._title = self._on_done, None, ""
         if on_done is not None and not outcome.error and not outcome.cancelled:
             on_done(outcome.result)
         self.ended.emit(outcome)
+
+
+def deliver_queued() -> None:
+    """Hand over, in the main thread, what other threads announced by psygnal signals.
+
+    An announcement whose receiver was closed in the meantime is passed over; psygnal itself
+    would end with an error and hold up the others.
+    """
+    while True:
+        try:
+            emit_queued()
+            return
+        except EmitLoopError as error:
+            if not isinstance(error.__cause__, ReferenceError):
+                raise
 
 
 class Background(QObject):

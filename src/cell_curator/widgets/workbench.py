@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from psygnal import Signal
-from psygnal.qt import start_emitting_from_queue, stop_emitting_from_queue
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.link.viewer_link import ViewerLink
 from cell_curator.session import Execute, Session
-from cell_curator.widgets.runner import Background, JobRunner
+from cell_curator.widgets.runner import Background, JobRunner, deliver_queued
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_QUEUE_EVERY_MS = 30  # psygnal's default of 0 keeps a core busy
+_QUEUE_EVERY_MS = 30
 _PAUSE_MS = 400  # a stroke is handed over this long after its last pixel
 
 _BENCHES: WeakKeyDictionary[Any, Workbench] = WeakKeyDictionary()
@@ -76,7 +75,9 @@ class Workbench:
         self._pause.timeout.connect(self._pause_over)
         self._after_pause: Callable[[], None] | None = None
         self.background.failed.connect(self._tell)
-        start_emitting_from_queue(_QUEUE_EVERY_MS)
+        self._queue = QTimer()
+        self._queue.timeout.connect(deliver_queued)
+        self._queue.start(_QUEUE_EVERY_MS)
         viewer.window._qt_window.destroyed.connect(self.close)
         QApplication.instance().aboutToQuit.connect(self.close)
 
@@ -167,6 +168,7 @@ class Workbench:
         with suppress(AttributeError, RuntimeError):  # at the very end Qt may be gone before us
             QApplication.instance().aboutToQuit.disconnect(self.close)
             self._pause.stop()
+            self._queue.stop()
         self.runner.close()
         self.background.close()
         session, self.session = self.session, None
@@ -178,8 +180,6 @@ class Workbench:
         if self._worker is not None:
             self._worker.close()
         _BENCHES.pop(self.viewer, None)
-        if not _BENCHES:
-            stop_emitting_from_queue()
 
     def _open_made(self, folder: Path, owner: object) -> None:
         # After `ended`, since the runner is still busy while it calls this.
