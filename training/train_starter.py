@@ -4,7 +4,7 @@
 
 The learning rate follows the clock, so that a run of any length ends annealed; the weights that ship
 are the moving average at the end. The validation images are looked at for the log only and choose
-nothing. Not the retraining that users do (that is `cell_curator.engines.finetune`).
+nothing. Not the retraining that users do.
 """
 
 from __future__ import annotations
