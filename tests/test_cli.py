@@ -25,7 +25,7 @@ from cell_curator.core.recipe import Recipe, Rotate
 from cell_curator.engines.segmenter import Segmentation
 from cell_curator.io.images import read_image, write_tiff
 from cell_curator.io.labels import read_labels, write_labels
-from cell_curator.io.recipes import write_recipe
+from cell_curator.io.recipes import read_recipe, write_recipe
 from cell_curator.samples.scenes import nuclei_on_grooves
 from cell_curator.session import Session
 
@@ -236,6 +236,7 @@ def test_preprocess_writes_turned_images_between_0_and_1(images, tmp_path, scene
     assert answer.data["failed"] == 0
     told = json.loads((tmp_path / "out" / "recipe.json").read_text())
     assert set(told["images"]) == set(scenes)
+    assert told["hash"] == read_recipe(recipe).hash
     for name in scenes:
         prepared = read_image(tmp_path / "out" / f"{name}.tif")
         assert prepared.dtype == np.float32

@@ -87,6 +87,20 @@ def test_the_steps_come_in_the_order_of_the_recipe(rng):
     assert names == [name for name in STEPS if name not in ("rotate", "channel")]
 
 
+@pytest.mark.parametrize("step", [name for name in STEPS if name != "rotate"])
+def test_up_to_a_step_nothing_later_is_done(rng, step):
+    grey = rng.random((64, 64)).astype(np.float32)
+    names = [name for name, _ in chain(grey, ALL_ON.up_to(step), {})]
+    assert names == list(STEPS[STEPS.index("channel") + 1 : STEPS.index(step) + 1])
+
+
+def test_the_turn_alone_is_left_up_to_the_turn():
+    alone = ALL_ON.up_to("rotate")
+    assert alone.rotate == ALL_ON.rotate
+    assert alone == ALL_ON.up_to("channel")
+    assert ALL_ON.up_to(STEPS[-1]) == ALL_ON
+
+
 def _extreme(value):
     """Every slider of the recipe at its lower (or upper) end."""
     steps = {}

@@ -12,7 +12,7 @@ import typer
 from cell_curator.cli.arguments import SEGMENT, Images, RecipeFile
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
 from cell_curator.core.jobs import UserError
-from cell_curator.core.recipe import PRESETS, PUBLISHED, Recipe
+from cell_curator.core.recipe import DEFAULT, PRESETS, PUBLISHED, Recipe
 
 Out = Annotated[
     Path, typer.Argument(metavar="OUT", help="Folder for the results; made if missing.", show_default=False)
@@ -46,8 +46,7 @@ def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed
     from cell_curator.engines.batch import segment_folder
     from cell_curator.engines.segmenter import SegmentParameters
 
-    plain = next(iter(PRESETS.values()))
-    report = follow(segment_folder(images, out, typed.over(SegmentParameters()), _recipe(recipe, plain)))
+    report = follow(segment_folder(images, out, typed.over(SegmentParameters()), _recipe(recipe, DEFAULT)))
     done, failed = report.folder.done, report.folder.failed
     _refuse_if_nothing(images, len(done), failed)
     total = sum(report.cells.values())

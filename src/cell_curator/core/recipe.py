@@ -176,6 +176,15 @@ class Recipe(Parameters):
     tone: Tone = Tone()
     total_variation: TotalVariation = TotalVariation()
 
+    def up_to(self, step: str) -> Recipe:
+        """The recipe with every step after ``step`` (a name of `STEPS`) switched off.
+
+        ``up_to("channel")`` leaves nothing but the turn and the choice of the channel.
+        """
+        later = STEPS[STEPS.index(step) + 1 :]
+        off = {name: getattr(self, name).model_copy(update={"enabled": False}) for name in later if name != "channel"}
+        return self.model_copy(update=off)
+
 
 STEPS: tuple[str, ...] = tuple(name for name in Recipe.model_fields if name != "version")
 """Names of the steps in the order in which they are applied."""
@@ -215,4 +224,7 @@ PRESETS: dict[str, Recipe] = {
         total_variation=TotalVariation(weight=0.02),
     ),
 }
-"""Named starting points. The first is what `run` and the docks begin with."""
+"""Named starting points."""
+
+DEFAULT = PRESETS["Plain"]
+"""What `run` and the docks begin with."""

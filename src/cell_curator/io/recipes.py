@@ -1,7 +1,7 @@
 """Recipe files: read one, and write the one that says how a folder of images was prepared.
 
 Two forms are read: the bare recipe (``{"clip": {…}, …}``), and the ``recipe.json`` that stands
-beside prepared images (``{"recipe": {…}, "images": {"<stem>": {"angle_deg": …}}}``). What the
+beside prepared images (``{"recipe": {…}, "hash": "…", "images": {"<stem>": {"angle_deg": …}}}``). What the
 steps do is in `core.recipe` and `core.preprocess`.
 """
 
@@ -58,7 +58,7 @@ def read_recipe(path: Path | str) -> Recipe:
 
 
 def write_recipe(path: Path | str, recipe: Recipe, angles: Mapping[str, float]) -> None:
-    """Write the recipe and the turn of each image.
+    """Write the recipe, its hash and the turn of each image.
 
     Parameters
     ----------
@@ -72,6 +72,7 @@ def write_recipe(path: Path | str, recipe: Recipe, angles: Mapping[str, float]) 
     """
     values = {
         "recipe": recipe.model_dump(mode="json"),
+        "hash": recipe.hash,
         "images": {stem: {"angle_deg": float(angle)} for stem, angle in angles.items()},
     }
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
