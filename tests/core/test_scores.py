@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_curator.core.scores import THRESHOLDS, evaluate
+from cell_curator.core.scores import THRESHOLDS, evaluate, reviewed_ap
 
 
 def boxes(*corners, shape=(40, 60)):
@@ -87,3 +87,43 @@ def test_average_precision_equals_cellposes(seed, jitter):
     truth, found_tight = np.unique(truth, return_inverse=True)[1], np.unique(found, return_inverse=True)[1]
     theirs = average_precision([truth], [found_tight], threshold=list(THRESHOLDS))[0][0]
     assert list(evaluate(found, truth).ap.values()) == pytest.approx(list(theirs), abs=1e-6)
+
+
+REVIEWED_SCENE = ((2, 2, 12, 12), (2, 20, 12, 30), (20, 2, 30, 12), (20, 40, 30, 50))
+
+
+def test_with_everything_reviewed_it_is_the_ap_of_the_whole():
+    for seed in range(10):
+        truth, found = random_scene(seed, jitter=2)
+        found[np.isin(found, np.unique(found[truth == 0]))] = 0  # what lies elsewhere is not judged
+        everything = np.unique(truth[truth > 0])
+        assert reviewed_ap(found, truth, everything) == pytest.approx(evaluate(found, truth).ap[0.5])
+
+
+def test_what_nobody_looked_at_counts_neither_way():
+    labels = boxes(*REVIEWED_SCENE)
+    found = boxes(*REVIEWED_SCENE, (33, 20, 39, 30))
+    assert reviewed_ap(found, labels, [1, 2]) == 1.0
+    assert reviewed_ap(boxes(*REVIEWED_SCENE[:2]), labels, [1, 2]) == 1.0
+
+
+def test_a_rejected_cell_found_again_is_wrong():
+    labels = boxes(*REVIEWED_SCENE)
+    assert reviewed_ap(labels, labels, [1, 2], [3]) == pytest.approx(2 / 3)
+
+
+def test_missed_merged_and_split_cells_lower_it():
+    labels = boxes(*REVIEWED_SCENE)
+    assert reviewed_ap(np.zeros_like(labels), labels, [1, 2]) == 0.0
+    assert reviewed_ap(boxes((2, 2, 12, 30)), labels, [1, 2]) == 0.0  # two missed, one wrong
+    assert reviewed_ap(boxes((2, 2, 12, 7), (2, 7, 12, 12), (2, 20, 12, 30)), labels, [1, 2]) == pytest.approx(2 / 3)
+    touching = boxes((2, 2, 12, 12), (2, 20, 12, 30), (11, 0, 22, 14))  # a neighbour that covers a tenth of itself
+    assert reviewed_ap(touching, labels, [1, 2]) == 1.0
+
+
+def test_without_reviewed_cells_there_is_no_score():
+    labels = boxes(*REVIEWED_SCENE)
+    assert np.isnan(reviewed_ap(labels, labels, []))
+    assert np.isnan(reviewed_ap(labels, labels, [77], [1]))
+    with pytest.raises(ValueError, match="shape"):
+        reviewed_ap(labels[:5], labels, [1])

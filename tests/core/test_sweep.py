@@ -74,3 +74,15 @@ def test_warming_up_leaves_nothing_to_compile():
     assert sum(compiled) >= 5
     preview(np.random.default_rng(1).integers(0, 99, (2, 300, 400)).astype(np.uint8), Recipe(), step=1.7)
     assert [len(kernel.signatures) for kernel in kernels] == compiled
+
+
+def test_a_value_brings_the_method_it_belongs_to():
+    assert with_value(Recipe(), "tone.gain", 12.0).tone.method == "sigmoid"
+    assert with_value(Recipe(), "channel.index", 1).channel.mode == "index"
+
+
+def test_a_switch_has_the_last_word(image):
+    tiles = drive(sweep(image, Recipe(), {"tone.enabled": [False, True], "tone.gamma": [1.0, 2.0]}))
+    assert [tile.recipe.tone.enabled for tile in tiles] == [False, False, True, True]
+    assert np.array_equal(tiles[0].image, tiles[1].image)
+    assert not np.array_equal(tiles[2].image, tiles[3].image)

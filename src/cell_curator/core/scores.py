@@ -6,6 +6,7 @@ et al. 2021) and StarDist (Schmidt et al. 2018), not the area under a precisionâ
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,3 +131,49 @@ def _matches(
     gain[r, c] = 1 + iou
     chosen = linear_sum_assignment(-gain)
     return int((gain[chosen] > 0).sum())
+
+
+JUDGED = 0.1
+"""Part of a predicted cell that must lie on cells a person judged for it to count in `reviewed_ap`."""
+
+
+def reviewed_ap(
+    predicted: NDArray[np.integer[Any]],
+    labels: NDArray[np.integer[Any]],
+    reviewed: Collection[int],
+    rejected: Collection[int] = (),
+) -> float:
+    """AP at IoU 0.5 where only some cells were reviewed; what nobody looked at counts neither way.
+
+    Found are reviewed cells with a partner, missed are those without. Wrong are predicted cells
+    without partner that lie on reviewed or rejected cells with more than `JUDGED` of their area.
+
+    Parameters
+    ----------
+    predicted, labels
+        ``(Y, X)`` integers, 0 = background.
+    reviewed, rejected
+        Label values that a person called cells, or no cells.
+
+    Returns
+    -------
+    0..1; NaN where no reviewed cell is in the picture.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    if predicted.shape != labels.shape:
+        raise ValueError(f"the label images differ in shape: {predicted.shape} and {labels.shape}")
+    truth = np.where(np.isin(labels, list(reviewed)), labels, 0)
+    shared, predicted_area, true_area = _overlap(predicted, truth)
+    if not len(true_area):
+        return float("nan")
+    iou = shared.data / (true_area[shared.row] + predicted_area[shared.col] - shared.data)
+    hits = _matches(shared.row, shared.col, iou, 0.5)
+    values, place = np.unique(predicted, return_inverse=True)
+    judged = np.isin(labels, [*reviewed, *rejected]).ravel()
+    on_judged = np.bincount(place.ravel(), judged, minlength=len(values))[values != 0]
+    wrong = int((on_judged > JUDGED * predicted_area).sum()) - hits  # a partner lies on a reviewed cell by half or more
+    return hits / (len(true_area) + wrong)

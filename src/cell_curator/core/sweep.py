@@ -22,6 +22,17 @@ from cell_curator.core.recipe import Recipe
 
 Score = Callable[[Preview], float]
 
+MOST_TILES = 100
+"""More than these nobody compares by eye."""
+
+# A value without effect unless another one is set: that one is set too.
+_NEEDS: dict[str, dict[str, Any]] = {
+    "channel.index": {"mode": "index"},
+    "tone.gamma": {"method": "gamma"},
+    "tone.gain": {"method": "sigmoid"},
+    "tone.middle": {"method": "sigmoid"},
+}
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -40,7 +51,7 @@ class Tile:
 
 
 def with_value(recipe: Recipe, path: str, value: Any) -> Recipe:
-    """The recipe with one value changed, and its step switched on.
+    """The recipe with one value changed, its step switched on, and the method chosen that the value belongs to.
 
     Raises
     ------
@@ -53,6 +64,7 @@ def with_value(recipe: Recipe, path: str, value: Any) -> Recipe:
         raise UserError(f"{path}: is no parameter of the recipe; name it as in clip.high_percent")
     values = recipe.model_dump()
     values[step] |= {"enabled": True} if "enabled" in values[step] and name != "enabled" else {}
+    values[step] |= _NEEDS.get(path, {})
     values[step][name] = value
     try:
         return Recipe.model_validate(values)
@@ -75,7 +87,8 @@ def sweep(
     Parameters
     ----------
     grid
-        Values by parameter path; the first parameter varies slowest.
+        Values by parameter path; the first parameter varies slowest. Switches have the last word,
+        then methods: a step that is switched off stays off whatever its other values are.
     region, step, whole
         As in `preview`.
     score
@@ -90,14 +103,7 @@ def sweep(
     UserError
         A parameter or value that does not exist (before anything is computed).
     """
-    names = list(grid)
-    recipes = []
-    for combination in itertools.product(*(range(len(grid[name])) for name in names)):
-        changed, values = recipe, {}
-        for name, at in zip(names, combination, strict=True):
-            values[name] = grid[name][at]
-            changed = with_value(changed, name, values[name])
-        recipes.append((combination, values, changed))
+    recipes = _combinations(recipe, grid)
     whole = whole or overview(image)
     tiles: list[Tile] = []
     for index, values, changed in recipes:
@@ -107,6 +113,22 @@ def sweep(
     if tiles:
         yield Progress(1.0, "done", tiles[-1])
     return tuple(tiles)
+
+
+def _combinations(
+    recipe: Recipe, grid: Mapping[str, Sequence[Any]]
+) -> list[tuple[tuple[int, ...], dict[str, Any], Recipe]]:
+    """Index, values and recipe of every tile."""
+    names = list(grid)
+    rank = {float: 0, int: 0, str: 1, bool: 2}
+    made = []
+    for index in itertools.product(*(range(len(grid[name])) for name in names)):
+        values = {name: grid[name][at] for name, at in zip(names, index, strict=True)}
+        changed = recipe
+        for name in sorted(names, key=lambda name: rank.get(type(values[name]), 0)):
+            changed = with_value(changed, name, values[name])
+        made.append((index, values, changed))
+    return made
 
 
 def ranked(tiles: Sequence[Tile]) -> tuple[Tile, ...]:

@@ -1,0 +1,203 @@
+"""Contact sheets as jobs: the pictures first, then what the segmenter makes of each of them.
+
+A sheet without scores needs no project. Scores are taken on the cells of a project that a
+person accepted, edited or locked, and only there: see `core.scores.reviewed_ap`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_curator.core.jobs import Job, Progress, UserError, scaled
+from cell_curator.core.preview import Overview, Preview, Region, overview, preview
+from cell_curator.core.recipe import Recipe
+from cell_curator.core.scores import reviewed_ap
+from cell_curator.core.sweep import Tile, sweep
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cell_curator.session import Session
+
+KEPT = ("accepted", "edited", "locked")
+"""Verdicts of cells that are taken for the truth."""
+
+_SIDE = 512  # px, longest side of a tile's picture
+_PIXELS = 1_000_000  # of the picture that is segmented
+_PICTURES = 0.1  # part of a scored sheet's time that the pictures take, roughly
+_INSIDE = 0.5  # part of a cell that must lie in the region for it to count
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a person decided in a region.
+
+    Parameters
+    ----------
+    labels
+        ``(Y, X)`` int32: the label image of the region, whose corner lies at ``origin`` (y, x) px.
+    reviewed, rejected
+        Label values of the cells that are the truth, and of those that are none.
+    diameter
+        Median diameter of the reviewed cells, px of the original.
+    """
+
+    labels: NDArray[np.int32]
+    origin: tuple[int, int]
+    reviewed: tuple[int, ...]
+    rejected: tuple[int, ...]
+    diameter: float
+
+    def on(self, tile: Preview) -> NDArray[np.int32]:
+        """The labels on the pixels of a preview, nearest neighbour."""
+        at = []
+        for axis in (0, 1):
+            centres = tile.origin[axis] + (np.arange(tile.image.shape[axis]) + 0.5) * tile.scale[axis]
+            inside = np.floor(centres).astype(np.intp) - self.origin[axis]
+            at.append(np.clip(inside, 0, self.labels.shape[axis] - 1))
+        return self.labels[np.ix_(at[0], at[1])]
+
+
+def count_reviewed(session: Session, image_id: int, region: Region | None = None) -> int:
+    """How many reviewed cells have their centre in the region. Reads no pixels."""
+    rows = session.cells.of_image(image_id)
+    return int((rows["verdict"].isin(KEPT) & _centred(rows, region)).sum())
+
+
+def contact_sheet(
+    image: Any, recipe: Recipe, grid: Mapping[str, Sequence[Any]], *, region: Region | None, step: float
+) -> Job[tuple[Tile, ...]]:
+    """The pictures of a sheet; as `core.sweep.sweep`, at most 512 px wide and high.
+
+    Raises
+    ------
+    UserError
+        If a value is not allowed, or the image can no longer be read.
+    """
+    yield Progress(0.0, "looking at the image")
+    _, tiles = yield from _pictures(image, recipe, grid, region, step)
+    return tiles
+
+
+def scored_sheet(
+    session: Session,
+    image_id: int,
+    image: Any,
+    recipe: Recipe,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    region: Region | None,
+    step: float,
+) -> Job[tuple[Tile, ...]]:
+    """The pictures, then the same tiles again, one by one, with the segmentation's AP as their score.
+
+    Each tile is segmented at full resolution, or at that at which the region has a megapixel. All
+    tiles are segmented for the same cell diameter: the project's, or else that of the reviewed
+    cells, so that they differ by the picture alone.
+
+    Raises
+    ------
+    UserError
+        If no reviewed cell is in the region, the image is gone, or the engine cannot run.
+    """
+    yield Progress(0.0, "looking at the image")
+    truth = _judged(session, image_id, region, image.shape[-2:])
+    whole, tiles = yield from scaled(_pictures(image, recipe, grid, region, step), 0.0, _PICTURES)
+    fine = max(1.0, math.sqrt(truth.labels.size / _PIXELS))
+    scored: list[Tile] = []
+    for number, tile in enumerate(tiles):
+        start = _PICTURES + (1 - _PICTURES) * number / len(tiles)
+        stop = _PICTURES + (1 - _PICTURES) * (number + 1) / len(tiles)
+        head = f"finding cells in tile {number + 1} of {len(tiles)}"
+        yield Progress(start, head, scored[-1] if scored else None)
+        with _reading():
+            shown = preview(image, tile.recipe, region=region, step=fine, whole=whole)
+        score = yield from scaled(_score(session, shown, truth), start, stop, f"{head}: ")
+        scored.append(replace(tile, score=score))
+    if scored:
+        yield Progress(1.0, "done", scored[-1])
+    return tuple(scored)
+
+
+def _pictures(
+    image: Any, recipe: Recipe, grid: Mapping[str, Sequence[Any]], region: Region | None, step: float
+) -> Job[tuple[Overview, tuple[Tile, ...]]]:
+    top, left, bottom, right = region or (0, 0, *image.shape[-2:])
+    step = max(step, (bottom - top) / _SIDE, (right - left) / _SIDE)
+    with _reading():
+        whole = overview(image)
+        tiles = yield from sweep(image, recipe, grid, region=region, step=step, whole=whole)
+    return whole, tiles
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Images larger than memory are read while the job goes on, and may be gone by then."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"the image can no longer be read ({error}); open it again") from None
+
+
+def _score(session: Session, shown: Preview, truth: Judged) -> Job[float]:
+    parameters = session.get(SegmentParameters)
+    scale = math.sqrt(shown.scale[0] * shown.scale[1])
+    parameters = parameters.model_copy(
+        update={
+            "diameter": (parameters.diameter or truth.diameter) / scale,
+            "min_size": max(1, round(parameters.min_size / scale**2)),
+        }
+    )
+    # Without the engine's payloads: what a sheet shows are tiles.
+    job = session.execute("cell_curator.engines.segmenter:segment_image", image=shown.image, params=parameters)
+    found: Segmentation = yield from _without_payload(job)
+    return reviewed_ap(found.labels, truth.on(shown), truth.reviewed, truth.rejected)
+
+
+def _without_payload(job: Job[Any]) -> Job[Any]:
+    try:
+        while True:
+            progress = next(job)
+            yield replace(progress, payload=None)
+    except StopIteration as end:
+        return end.value
+    finally:
+        job.close()
+
+
+def _judged(session: Session, image_id: int, region: Region | None, shape: tuple[int, ...]) -> Judged:
+    """The truth in a region, cut at the border of the image."""
+    if all(record.image_id != image_id for record in session.images):
+        raise UserError("the image is no longer in the project; choose another one and make the sheet again")
+    labels = session.labels(image_id)
+    if labels.shape != tuple(shape):
+        raise UserError(f"cells of an image of {labels.shape} px do not fit this one of {shape} px; reload the image")
+    top, left, bottom, right = region or (0, 0, *labels.shape)
+    top, left = max(top, 0), max(left, 0)
+    part = labels[top:bottom, left:right]
+    rows = session.cells.of_image(image_id)
+    numbers = rows["label"].to_numpy()
+    everywhere = np.bincount(labels.ravel(), minlength=int(numbers.max(initial=0)) + 1)
+    here = np.bincount(part.ravel(), minlength=len(everywhere))
+    inside = here[numbers] > _INSIDE * everywhere[numbers]
+    verdict = rows["verdict"].to_numpy()
+    reviewed = numbers[inside & np.isin(verdict, KEPT)]
+    if not len(reviewed):
+        raise UserError("no reviewed cell is in view; accept, correct or lock cells here, or make the sheet unscored")
+    diameter = 2 * math.sqrt(float(np.median(everywhere[reviewed])) / math.pi)
+    return Judged(part, (top, left), tuple(reviewed), tuple(numbers[verdict == "rejected"]), diameter)
+
+
+def _centred(rows: pd.DataFrame, region: Region | None) -> pd.Series[bool]:
+    if region is None:
+        return rows["y"].notna()
+    top, left, bottom, right = region
+    return rows["y"].between(top, bottom) & rows["x"].between(left, right)
