@@ -217,7 +217,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     **{(module, name): _NUMPY[name] for module, names in _NUMPY_MODULES.items() for name in names},
     ("_codecs", "encode"): _latin1,
     ("collections", "OrderedDict"): lambda *_: {},
-    **{("builtins", kind.__name__): kind for kind in (set, frozenset, complex)},
+    **{(m, kind.__name__): kind for m in ("builtins", "__builtin__") for kind in (set, frozenset, complex)},
     **{("pathlib", name): _joined for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")},
 }
 
