@@ -243,7 +243,7 @@ def test_preprocess_writes_turned_images_between_0_and_1(images, tmp_path, scene
         assert prepared.shape == (1, 256, 256)
         assert 0 <= prepared.min() < 0.1
         assert 0.9 < prepared.max() <= 1
-        assert told["images"][name] == {"angle_deg": 12}
+        assert told["images"][name] == {"angle_deg": 12, "shape": [256, 256]}
         assert (prepared[0, :10, :10] == 0).all()  # a corner from outside the original
 
 
@@ -321,6 +321,21 @@ def test_a_full_disk_fails_and_keeps_what_was_there(images, tmp_path, monkeypatc
     monkeypatch.setattr("cell_curator.io.atomic.os.fsync", full)
     assert "disk is full" in refused("preprocess", images, tmp_path / "out", code=1)
     assert (tmp_path / "out" / "control" / "1.tif").read_bytes() == kept
+
+
+def test_the_images_of_a_folder_are_turned_alike_if_that_is_wanted(images, tmp_path, scenes):
+    write_tiff(images / "control" / "plain.tif", np.full((1, 64, 64), 9, np.uint8))
+    (images / "control" / "torn.tif").write_bytes(b"II*\0torn")
+    write_recipe(tmp_path / "vote.json", Recipe(rotate=Rotate(enabled=True, shared=True)), {})
+    answer = invoke("preprocess", images, tmp_path / "out", "--recipe", tmp_path / "vote.json", "--json")
+    assert answer.data["images"] == 5
+    assert answer.data["failed"] == 1
+    told = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    angles = {name: facts["angle_deg"] for name, facts in told["images"].items()}
+    assert told["recipe"]["rotate"] == Rotate(enabled=True, shared=True).model_dump()
+    assert angles["control/1"] == angles["control/2"] == angles["control/plain"]
+    assert angles["mutant/1"] == angles["mutant/2"]
+    assert all(abs(angles[name] - scenes[name].angle_deg) < 1 for name in scenes)
 
 
 # ---------------------------------------------------------------------- segment and evaluate

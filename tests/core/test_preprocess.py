@@ -5,7 +5,7 @@ import pytest
 from skimage.transform import rotate
 
 from cell_curator.core.jobs import UserError
-from cell_curator.core.orientation import estimate_angle, inside_mask, turn_image, turn_labels, wrap
+from cell_curator.core.orientation import estimate_angle, inside_mask, turn_image, wrap
 from cell_curator.core.preprocess import clip_extremes, equalise, normalise, prepare, select_channel
 from cell_curator.core.recipe import PRESETS, Channel, Clahe, Clip, Recipe, Rotate, TotalVariation
 
@@ -144,14 +144,6 @@ def test_no_direction_is_angle_zero_and_a_note(rng):
 def test_the_turn_is_that_of_scikit_image(rng):
     image = rng.random((50, 71)).astype(np.float32)
     assert np.abs(turn_image(image, 31.0, fill=0.0) - rotate(image, 31.0, order=1)).max() < 1e-4
-
-
-def test_labels_turn_there_and_back(discs):
-    labels = discs((200, 240), [(100, 120, 30), (60, 160, 12), (140, 90, 9)])
-    back = turn_labels(turn_labels(labels, 17.0), -17.0)
-    for label in (1, 2, 3):
-        a, b = labels == label, back == label
-        assert (a & b).sum() / (a | b).sum() > 0.95
 
 
 def test_corners_from_outside_the_frame_are_marked():

@@ -45,6 +45,8 @@ __all__ = [
     "normalise",
     "prepare",
     "select_channel",
+    "turn_of",
+    "vote",
 ]
 
 
@@ -165,6 +167,20 @@ def smooth(grey: Grey, tv: TotalVariation, *, scale: float = 1.0) -> Grey:
     # Where a pixel is coarser, edges between neighbours are steeper: the same smoothing needs less weight.
     grey = denoise_tv(grey, tv.weight / scale, tv.tolerance, tv.iterations, in_place=True)
     return np.clip(grey, 0.0, 1.0, out=grey)
+
+
+def vote(image: NDArray[np.generic], recipe: Recipe) -> float | None:
+    """The turn that ``image`` (as for `prepare`) asks for, to be counted by `orientation.common_angle`.
+
+    None where it shows no grooves.
+
+    Raises
+    ------
+    UserError
+        If the channel asked for does not exist.
+    """
+    grey = select_channel(image if image.ndim == 3 else image[None], recipe.channel)
+    return estimate_angle(grey, recipe.rotate.method)
 
 
 def turn_of(grey: Grey, rotate: Rotate) -> tuple[float, tuple[str, ...]]:

@@ -41,6 +41,16 @@ class Rotate(Parameters):
         le=180,
         step=0.1,
     )
+    shared: bool = parameter(
+        False,
+        "One angle for all",
+        "Turn all images of a folder by the median of the angles found in them; images without grooves get it too",
+    )
+
+    @property
+    def votes(self) -> bool:
+        """Whether the images of a folder have to agree on an angle before one of them is turned."""
+        return self.enabled and self.shared and self.method != "fixed"
 
 
 class Channel(Parameters):
@@ -184,6 +194,10 @@ class Recipe(Parameters):
         later = STEPS[STEPS.index(step) + 1 :]
         off = {name: getattr(self, name).model_copy(update={"enabled": False}) for name in later if name != "channel"}
         return self.model_copy(update=off)
+
+    def turned_by(self, angle_deg: float) -> Recipe:
+        """The recipe with this fixed turn, as for one image of a folder that agreed on it."""
+        return self.model_copy(update={"rotate": Rotate(enabled=True, method="fixed", angle_deg=angle_deg)})
 
 
 STEPS: tuple[str, ...] = tuple(name for name in Recipe.model_fields if name != "version")

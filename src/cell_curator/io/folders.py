@@ -7,7 +7,7 @@ is done to each image is the caller's; so is anything that a project remembers.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.jobs import Job, UserError, each
-from cell_curator.core.preprocess import prepare
+from cell_curator.core.jobs import Job, UserError, each, scaled
+from cell_curator.core.orientation import common_angle, turn_labels_back
+from cell_curator.core.preprocess import prepare, vote
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.scores import Scores, evaluate
 from cell_curator.io.atomic import write_error
 from cell_curator.io.images import find_images, natural_key, read_image_with_info, write_tiff
-from cell_curator.io.labels import read_labels
-from cell_curator.io.recipes import write_recipe
+from cell_curator.io.labels import check_shape, read_labels, write_labels
+from cell_curator.io.recipes import read_turns, write_recipe
 
+_VOTING = 0.3  # share of the work that finding common angles is
 _LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 
 
@@ -95,9 +97,13 @@ def convert(
         ``out`` is (inside) the folder of images, so that originals could be overwritten; it
         cannot be written; or there are no images.
     """
-    found, out = sources(images), Path(out)
-    _keep_apart(Path(images), out)
-    make_folder(out)
+    found, out = sources(images), _result_folder(images, out)
+    return (yield from _convert(found, out, work, suffix))
+
+
+def _convert(
+    found: Sequence[Source], out: Path, work: Callable[[Source, Path], Job[Any]], suffix: str = ".tif"
+) -> Job[FolderReport]:
     failed: list[tuple[str, str]] = []
     taken: dict[str, Path] = {}
 
@@ -122,23 +128,81 @@ def convert(
 def preprocess_folder(images: Path | str, out: Path | str, recipe: Recipe) -> Job[FolderReport]:
     """Write each image prepared, turned, as float32 in 0..1, and ``recipe.json`` beside them.
 
+    Where the recipe asks for one angle for all, every image is read twice, and those of one folder
+    are turned alike.
+
     Raises
     ------
     UserError
         As `convert`.
     """
+    found, out = sources(images), _result_folder(images, out)
+    shared = (yield from scaled(_shared_angles(found, recipe), 0.0, _VOTING)) if recipe.rotate.votes else {}
     angles: dict[str, float] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def one(source: Source, target: Path) -> Job[None]:
         pixels, info = read_image_with_info(source.path)
-        prepared = prepare(pixels, recipe)
+        angle = shared.get(source.path.parent)
+        prepared = prepare(pixels, recipe if angle is None else recipe.turned_by(angle))
         write_tiff(target, prepared.turned(), pixel_size_um=info.pixel_size_um)
-        angles[source.stem] = prepared.angle_deg
+        angles[source.stem], shapes[source.stem] = prepared.angle_deg, prepared.image.shape
         yield from ()
 
-    report = yield from convert(images, out, one)
-    write_recipe(Path(out) / "recipe.json", recipe, angles)
+    report = yield from scaled(_convert(found, out, one), _VOTING if recipe.rotate.votes else 0.0, 1.0)
+    write_recipe(out / "recipe.json", recipe, angles, shapes)
     return report
+
+
+def _shared_angles(found: Sequence[Source], recipe: Recipe) -> Job[dict[Path, float]]:
+    """The common angle of each folder in which any image shows grooves. Bad files do not vote."""
+    angles: dict[Path, list[float]] = {}
+
+    def one(source: Source) -> Job[None]:
+        angle = vote(read_image_with_info(source.path)[0], recipe)
+        if angle is not None:
+            angles.setdefault(source.path.parent, []).append(angle)
+        yield from ()
+
+    yield from each(found, one, name=lambda source: f"angle of {source.stem}", failed=lambda *_: None)
+    common = {folder: common_angle(votes) for folder, votes in angles.items()}
+    return {folder: angle for folder, angle in common.items() if angle is not None}
+
+
+def restore_folder(masks: Path | str, recipe: Path | str, out: Path | str) -> Job[FolderReport]:
+    """Turn label images that were drawn on prepared images back into the pixels of the originals.
+
+    Parameters
+    ----------
+    masks
+        Folder of TIFF or PNG files with the names of the prepared images, see `evaluate_folders`; or one file.
+    recipe
+        The ``recipe.json`` beside the prepared images.
+    out
+        Where ``<stem>.tif`` are written, as by `labels.write_labels`.
+
+    Raises
+    ------
+    UserError
+        No label images, not such a recipe file, or ``out`` as in `convert`.
+    """
+    turns = read_turns(recipe)
+    found = [Source(path, stem) for stem, path in _label_files(Path(masks)).items()]
+    found.sort(key=lambda source: natural_key(source.stem))
+
+    def one(source: Source, target: Path) -> Job[None]:
+        turn = turns.get(source.stem)
+        if turn is None:
+            raise UserError(
+                f"{source.path}: no image named '{source.stem}' is in {recipe}; give masks the names of prepared images"
+            )
+        labels = read_labels(source.path)
+        if turn.shape is not None:
+            check_shape(labels, turn.shape, source.path)
+        write_labels(target, turn_labels_back(labels, turn.angle_deg))
+        yield from ()
+
+    return (yield from _convert(found, _result_folder(masks, out), one))
 
 
 def evaluate_folders(predicted: Path | str, truth: Path | str) -> Job[Evaluation]:
@@ -197,12 +261,16 @@ def _size(labels: NDArray[Any]) -> str:
     return " × ".join(str(side) for side in reversed(labels.shape))
 
 
-def _keep_apart(images: Path, out: Path) -> None:
+def _result_folder(images: Path | str, out: Path | str) -> Path:
+    """The folder for results, made, and not where the originals are."""
+    images, out = Path(images), Path(out)
     folder = (images.parent if images.is_file() else images).resolve()
     if out.resolve() == folder or (images.is_dir() and folder in out.resolve().parents):
         raise UserError(
             f"{out}: lies in the folder of images; choose a folder outside it, so that no original is touched"
         )
+    make_folder(out)
+    return out
 
 
 def make_folder(folder: Path) -> None:
