@@ -25,7 +25,6 @@ Mask = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 """``(top, left, bottom, right)`` in pixels, half-open."""
 
-EIGHT = np.ones((3, 3), bool)
 _INSIDE = 0.5  # share of a cell inside a lasso from which the cell is meant
 _TABLE = 1 << 24  # label values up to here are looked up in a table; beyond, memory says no
 
@@ -91,10 +90,11 @@ def merge(
     box = grown(box_of(labels, values), margin, labels.shape)
     before = labels[window(box)]
     mask = among(before, values)
-    kept = values[int(np.argmax([np.count_nonzero(before == value) for value in values]))]
+    sizes = dict.fromkeys(values, 0) | counted(before[mask])
+    kept = values[int(np.argmax([sizes[value] for value in values]))]
     after = before.copy()
     after[mask | (bridged(mask, bridge_px) & (before == 0))] = kept
-    pieces = ndimage.label(after == kept, EIGHT)[1]
+    pieces = components(after == kept)[1]
     if pieces > 1:
         note = joined(note, f"left as {pieces} pieces: they lie more than {bridge_px:g} px apart")
     return changed(box, before, after, note=note)
@@ -103,9 +103,10 @@ def merge(
 def delete(labels: Labels, values: Collection[int], *, locked: Collection[int] = ()) -> LabelEdit:
     """Take cells out of the image."""
     values, note = unlocked(labels, values, locked)
-    box = box_of(labels, values)
+    mask = _present(labels, values)
+    box = box_of_mask(mask)
     before = labels[window(box)]
-    return changed(box, before, np.where(among(before, values), 0, before).astype(np.int32), note=note)
+    return changed(box, before, np.where(mask[window(box)], 0, before).astype(np.int32), note=note)
 
 
 def redraw(labels: Labels, value: int | None, outline: ArrayLike, *, locked: Collection[int] = ()) -> LabelEdit:
@@ -159,7 +160,7 @@ def separate_pieces(
     for value, at in places(before):
         if value not in wanted if wanted is not None else value in locked:
             continue
-        pieces, count = _components(before[at] == value)
+        pieces, count = components(before[at] == value)
         if count < 2:
             continue
         sizes = np.bincount(pieces.ravel())[1:]
@@ -184,36 +185,37 @@ def labels_under(labels: Labels, points: ArrayLike) -> list[int]:
 
 def labels_in_polygon(labels: Labels, outline: ArrayLike) -> list[int]:
     """Labels of which at least half lies inside a drawn outline, ascending."""
-    from skimage.draw import polygon
+    import cv2
 
-    points = as_points(outline)
-    rows, columns = polygon(points[:, 0], points[:, 1], labels.shape)
-    return _mostly(labels, labels[rows, columns], rows, columns)
+    points = np.floor(as_points(outline) + 0.5).astype(np.int32)
+    inside = np.zeros(labels.shape, np.uint8)
+    cv2.fillPoly(inside, [points[:, ::-1]], 1)
+    if not inside.any():
+        return []
+    box = box_of_mask(inside > 0)
+    part = window(box)
+    return _mostly(labels, np.where(inside[part], labels[part], 0), box)
 
 
 def labels_in_box(labels: Labels, corner: ArrayLike, opposite: ArrayLike) -> list[int]:
     """Labels of which at least half lies in the rectangle between two corners, ascending."""
     corners = np.array([corner, opposite], float)
     height, width = labels.shape
-    top, left = np.clip(np.floor(corners.min(axis=0) + 0.5).astype(int), 0, (height, width))
-    bottom, right = np.clip(np.floor(corners.max(axis=0) + 0.5).astype(int) + 1, 0, (height, width))
+    low = np.floor(corners.min(axis=0) + 0.5).astype(int)
+    high = np.floor(corners.max(axis=0) + 0.5).astype(int) + 1
+    top, left = (int(v) for v in np.clip(low, 0, (height, width)))
+    bottom, right = (int(v) for v in np.clip(high, 0, (height, width)))
     found = labels[top:bottom, left:right]
-    if not found.size:
-        return []
-    return _mostly(labels, found.ravel(), np.array([top, bottom - 1]), np.array([left, right - 1]))
+    return _mostly(labels, found, (top, left, bottom, right)) if found.size else []
 
 
-def _mostly(labels: Labels, found: Labels, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> list[int]:
-    """Which of the labels ``found`` have at least half their pixels among them."""
+def _mostly(labels: Labels, found: Labels, box: Box) -> list[int]:
+    """Which of the labels ``found`` in ``box`` have at least half their pixels there."""
     inside = counted(found)
     if not inside:
         return []
-    # A cell that is half inside ends within its own extent of the outline: look there, not everywhere.
-    margin = max(*inside.values(), 8)
-    box = grown(
-        (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1), margin, labels.shape
-    )
-    total = counted(labels[window(box)])
+    # A cell that is half inside ends within its own extent of the box: look there, not everywhere.
+    total = counted(labels[window(grown(box, max(*inside.values(), 8), labels.shape))])
     return [value for value, count in inside.items() if count >= _INSIDE * total[value]]
 
 
@@ -302,10 +304,14 @@ def box_of(labels: Labels, values: Collection[int]) -> Box:
     UserError
         If none of them is in the image.
     """
+    return box_of_mask(_present(labels, values))
+
+
+def _present(labels: Labels, values: Collection[int]) -> Mask:
     mask = among(labels, values)
     if not mask.any():
         raise UserError("this cell is no longer in the image; choose another")
-    return box_of_mask(mask)
+    return mask
 
 
 def box_of_mask(mask: Mask) -> Box:
@@ -370,11 +376,13 @@ def bridged(mask: Mask, gap_px: float) -> Mask:
     """``mask`` with gaps of up to ``gap_px`` closed: a closing with a disc."""
     if gap_px <= 0:
         return mask
+    import cv2
+
     radius = gap_px / 2 + 0.5
     margin = int(np.ceil(radius)) + 1
     padded = np.pad(mask, margin)
-    wide = ndimage.distance_transform_edt(~padded) <= radius
-    closed = ndimage.distance_transform_edt(wide) > radius
+    wide = cv2.distanceTransform((~padded).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= radius
+    closed = cv2.distanceTransform(wide.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > radius
     return np.asarray(closed[margin:-margin, margin:-margin] | mask)
 
 
@@ -383,8 +391,8 @@ def joined(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def _components(mask: Mask) -> tuple[NDArray[np.int32], int]:
-    """8-connected pieces of a small mask; OpenCV takes a third of SciPy's time on 40²."""
+def components(mask: Mask) -> tuple[NDArray[np.int32], int]:
+    """8-connected pieces 1.. of a mask and their number; OpenCV takes a third of SciPy's time."""
     import cv2
 
     count, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)

@@ -12,13 +12,13 @@ import numpy as np
 from scipy import ndimage
 
 from cell_curator.core.edits import (
-    EIGHT,
     LabelEdit,
     Labels,
     Mask,
     among,
     box_of,
     changed,
+    components,
     grown,
     joined,
     places,
@@ -45,7 +45,7 @@ def smooth(
 
     def rounded(mask: Mask) -> Mask:
         soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), radius_px, borderType=cv2.BORDER_REPLICATE)
-        pieces, count = ndimage.label(soft >= 0.5, EIGHT)
+        pieces, count = components(soft >= 0.5)
         if count < 2:
             return np.asarray(pieces > 0)
         return np.asarray(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
@@ -66,7 +66,8 @@ def grow(labels: Labels, values: Collection[int], *, px: float = 1.0, locked: Co
     owner[nearest[mask]] = before[mask]
     # 5×5 masks measure a knight's move as 2.1969, and lengths up to 2 % too short or long.
     reached = (distance <= px * 1.02) & (before == 0)
-    after = np.where(reached, owner[nearest], before).astype(np.int32)
+    after = before.copy()
+    after[reached] = owner[nearest[reached]]
     return changed(box, before, after, note=note or "there is no room to grow; neighbours are all around")
 
 
@@ -74,7 +75,7 @@ def shrink(labels: Labels, values: Collection[int], *, px: float = 1.0, locked: 
     """Take ``px`` off the outline; the image's border is no outline. Cells that would vanish stay as they are."""
 
     def narrowed(mask: Mask) -> Mask:
-        return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) > px * 1.02)
+        return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > px)
 
     return _reshaped(labels, values, narrowed, margin=1, locked=locked, idle="nothing would change")
 

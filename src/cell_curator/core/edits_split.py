@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from cell_curator.core.edits import (
-    EIGHT,
     Box,
     LabelEdit,
     Labels,
@@ -21,9 +20,11 @@ from cell_curator.core.edits import (
     as_points,
     box_of,
     changed,
+    components,
     counted,
     inside_image,
     joined,
+    places,
     polyline,
     union,
     unlocked,
@@ -61,10 +62,13 @@ def split_by_line(labels: Labels, points: ArrayLike, *, locked: Collection[int] 
     inside = inside_image(_four_connected(line) - box[:2], before.shape)
     cut = np.zeros(before.shape, bool)
     cut[inside[:, 0], inside[:, 1]] = True
-    for value in values:
-        pieces = _pieces(before == value, cut)
+    wanted = set(values)
+    for value, at in places(before):
+        if value not in wanted:
+            continue
+        pieces = _pieces(before[at] == value, cut[at])
         for piece in range(2, int(pieces.max()) + 1):
-            after[pieces == piece] = fresh
+            after[at][pieces == piece] = fresh
             origin[fresh] = value
             fresh += 1
     if not origin:
@@ -180,9 +184,9 @@ def _pieces(mask: Mask, cut: Mask) -> NDArray[np.int32]:
     Parts of the cell that the cut does not touch go with the largest piece.
     """
     cut = cut & mask
-    parts, _ = ndimage.label(mask, EIGHT)
-    hit = np.unique(parts[cut])
-    pieces, count = ndimage.label(np.isin(parts, hit) & mask & ~cut, EIGHT)
+    parts, _ = components(mask)
+    hit = np.isin(parts, np.unique(parts[cut])) & mask
+    pieces, count = components(hit & ~cut)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     large = sizes > max(_SPECK_PX, _SPECK * float(mask.sum()))
@@ -190,7 +194,7 @@ def _pieces(mask: Mask, cut: Mask) -> NDArray[np.int32]:
         return np.zeros(mask.shape, np.int32)
     pieces[~large[pieces]] = 0
     nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
-    full = np.where(mask & np.isin(parts, hit), pieces[tuple(nearest)], 0)
+    full = np.where(hit, pieces[tuple(nearest)], 0)
     return _by_size(full.astype(np.int32))
 
 
