@@ -13,6 +13,7 @@ beside a running job would do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -130,10 +131,10 @@ def _seam(image, py, px, border, count, step, move, pairs, upper, lower, norms, 
 
 
 @njit(**_COMPILE)  # type: ignore[misc]
-def _finish(image, py, px, zero, out):  # type: ignore[no-untyped-def]
-    """``out = image + div p``; ``out`` may be ``image``."""
-    for y in range(image.shape[0]):
-        _primal_row(image[y], py[y - 1] if y > 0 else zero, py[y], px[y], out[y])
+def _finish(image, py, px, start, stop, zero):  # type: ignore[no-untyped-def]
+    """Rows ``start..stop`` of ``image + div p``, written over the image."""
+    for y in range(start, stop):
+        _primal_row(image[y], py[y - 1] if y > 0 else zero, py[y], px[y], image[y])
 
 
 @cache
@@ -251,10 +252,7 @@ class _Iterations:
                 self._pairs[index], self._upper[index], self._lower[index], norms[index], variations[index], self._zero,
             )  # fmt: skip
 
-        others = [self._pool.submit(band, index) for index in range(1, bands)]
-        band(0)
-        for other in others:
-            other.result()
+        self._in_bands(band)
         for index in range(1, bands):
             _seam(
                 self.image, self._py, self._px, self._cuts[index], *common, self._pairs[index],
@@ -269,4 +267,15 @@ class _Iterations:
 
     def finish(self) -> None:
         """Write the image that the dual field stands for over the original."""
-        _finish(self.image, self._py, self._px, self._zero, self.image)
+
+        def band(index: int) -> None:
+            _finish(self.image, self._py, self._px, self._cuts[index], self._cuts[index + 1], self._zero)
+
+        self._in_bands(band)
+
+    def _in_bands(self, work: Callable[[int], None]) -> None:
+        """Do the first band here and each other one in a thread."""
+        others = [self._pool.submit(work, index) for index in range(1, len(self._cuts) - 1)]
+        work(0)
+        for other in others:
+            other.result()
