@@ -116,6 +116,13 @@ def test_labels_lie_on_the_pixels_of_a_preview_that_begins_anywhere(reviewed):
     assert (truth.on(coarse)[bright] > 0).mean() > 0.9
 
 
+def test_a_scored_tile_shows_the_cells_that_were_found(reviewed):
+    tile = sheet(reviewed, {"tone.gamma": [1.0]}, step=2.0)[0]
+    assert tile.found.shape == tile.image.shape == (32, 40)
+    assert len(np.unique(tile.found)) == 5
+    assert tile.image[tile.found > 0].min() > tile.image[tile.found == 0].mean()
+
+
 def test_a_rejected_cell_that_is_found_again_counts_against_a_tile(reviewed):
     before = sheet(reviewed, {"tone.gamma": [1.0]})[0].score
     reviewed.set_verdict(reviewed.cells.of_image(1).index[3:], "rejected")

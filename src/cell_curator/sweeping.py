@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,13 @@ _INSIDE = 0.5  # part of a cell that must lie in the region for it to count
 
 
 @dataclass(frozen=True)
+class ScoredTile(Tile):
+    """A tile with the cells that were found in it: ``found`` is ``(y, x)`` int32 on the pixels of its picture."""
+
+    found: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+
+
+@dataclass(frozen=True)
 class Judged:
     """What a person decided in a region.
 
@@ -58,12 +65,7 @@ class Judged:
 
     def on(self, tile: Preview) -> NDArray[np.int32]:
         """The labels on the pixels of a preview, nearest neighbour."""
-        at = []
-        for axis in (0, 1):
-            centres = tile.origin[axis] + (np.arange(tile.image.shape[axis]) + 0.5) * tile.scale[axis]
-            inside = np.floor(centres).astype(np.intp) - self.origin[axis]
-            at.append(np.clip(inside, 0, self.labels.shape[axis] - 1))
-        return self.labels[np.ix_(at[0], at[1])]
+        return _nearest(self.labels, self.origin, (1.0, 1.0), tile)
 
 
 def count_reviewed(session: Session, image_id: int, region: Region | None = None) -> int:
@@ -96,7 +98,7 @@ def scored_sheet(
     *,
     region: Region | None,
     step: float,
-) -> Job[tuple[Tile, ...]]:
+) -> Job[tuple[ScoredTile, ...]]:
     """The pictures, then the same tiles again, one by one, with the segmentation's AP as their score.
 
     Each tile is segmented at full resolution, or at that at which the region has a megapixel. All
@@ -112,7 +114,7 @@ def scored_sheet(
     truth = _judged(session, image_id, region, image.shape[-2:])
     whole, tiles = yield from scaled(_pictures(image, recipe, grid, region, step), 0.0, _PICTURES)
     fine = max(1.0, math.sqrt(truth.labels.size / _PIXELS))
-    scored: list[Tile] = []
+    scored: list[ScoredTile] = []
     for number, tile in enumerate(tiles):
         start = _PICTURES + (1 - _PICTURES) * number / len(tiles)
         stop = _PICTURES + (1 - _PICTURES) * (number + 1) / len(tiles)
@@ -120,8 +122,10 @@ def scored_sheet(
         yield Progress(start, head, scored[-1] if scored else None)
         with _reading():
             shown = preview(image, tile.recipe, region=region, step=fine, whole=whole)
-        score = yield from scaled(_score(session, shown, truth), start, stop, f"{head}: ")
-        scored.append(replace(tile, score=score))
+        found = yield from scaled(_find_cells(session, shown, truth.diameter), start, stop, f"{head}: ")
+        score = reviewed_ap(found, truth.on(shown), truth.reviewed, truth.rejected)
+        small = _nearest(found, shown.origin, shown.scale, tile.preview)
+        scored.append(ScoredTile(tile.index, tile.values, tile.recipe, tile.preview, score, small))
     if scored:
         yield Progress(1.0, "done", scored[-1])
     return tuple(scored)
@@ -147,19 +151,20 @@ def _reading() -> Iterator[None]:
         raise UserError(f"the image can no longer be read ({error}); open it again") from None
 
 
-def _score(session: Session, shown: Preview, truth: Judged) -> Job[float]:
+def _find_cells(session: Session, shown: Preview, diameter: float) -> Job[NDArray[np.int32]]:
+    """Labels on the pixels of the preview; ``diameter`` in px of the original, for want of one that was set."""
     parameters = session.get(SegmentParameters)
     scale = math.sqrt(shown.scale[0] * shown.scale[1])
     parameters = parameters.model_copy(
         update={
-            "diameter": (parameters.diameter or truth.diameter) / scale,
+            "diameter": (parameters.diameter or diameter) / scale,
             "min_size": max(1, round(parameters.min_size / scale**2)),
         }
     )
     # Without the engine's payloads: what a sheet shows are tiles.
     job = session.execute("cell_curator.engines.segmenter:segment_image", image=shown.image, params=parameters)
     found: Segmentation = yield from _without_payload(job)
-    return reviewed_ap(found.labels, truth.on(shown), truth.reviewed, truth.rejected)
+    return found.labels
 
 
 def _without_payload(job: Job[Any]) -> Job[Any]:
@@ -194,6 +199,18 @@ def _judged(session: Session, image_id: int, region: Region | None, shape: tuple
         raise UserError("no reviewed cell is in view; accept, correct or lock cells here, or make the sheet unscored")
     diameter = 2 * math.sqrt(float(np.median(everywhere[reviewed])) / math.pi)
     return Judged(part, (top, left), tuple(reviewed), tuple(numbers[verdict == "rejected"]), diameter)
+
+
+def _nearest(
+    labels: NDArray[np.int32], origin: tuple[float, float], scale: tuple[float, float], onto: Preview
+) -> NDArray[np.int32]:
+    """Labels whose corner and pixel size are given in px of the original, on the pixels of a preview."""
+    at = []
+    for axis in (0, 1):
+        centres = onto.origin[axis] + (np.arange(onto.image.shape[axis]) + 0.5) * onto.scale[axis]
+        inside = np.floor((centres - origin[axis]) / scale[axis]).astype(np.intp)
+        at.append(np.clip(inside, 0, labels.shape[axis] - 1))
+    return labels[np.ix_(at[0], at[1])]
 
 
 def _centred(rows: pd.DataFrame, region: Region | None) -> pd.Series[bool]:

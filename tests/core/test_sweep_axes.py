@@ -86,3 +86,12 @@ def test_a_sheet_that_cannot_be_made_says_why():
         check([(weight, range(10)), (clip, range(11))])
     with pytest.raises(UserError, match="no parameter"):
         check([])
+
+
+@pytest.mark.parametrize("count", range(2, 21))
+def test_as_many_values_as_asked_for_with_few_digits_and_both_ends(count):
+    for path, first, last in (("clip.high_percent", 97, 100), ("total_variation.weight", 0.005, 0.08)):
+        values = values_between(one(path), first, last, count)
+        assert len(values) == count
+        assert (values[0], values[-1]) == (first, last)
+        assert max(len(f"{value:.10g}".lstrip("0.").replace(".", "")) for value in values) <= 5

@@ -5,6 +5,7 @@ Rotation is geometry and changes no picture, so it is left out.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _BY_RATIO = {
     "total_variation.tolerance",
     "total_variation.iterations",
 }
-_DIGITS = 4
+_ALIKE = 0.02  # of the distance to the next value: so much nobody sees
 _USUAL = ("clip.high_percent", "total_variation.weight", "clahe.clip_limit", "clip.low_percent")
 
 
@@ -119,7 +120,7 @@ def start_range(one: Sweepable) -> tuple[float, float, int]:
     """From, to and number of values around the present one.
 
     Ratios go from a quarter to four times; other values as far to both sides as the nearer bound
-    is away, at most a fifth of what is allowed.
+    is away, at most a fifth of what is allowed, and from next to a bound inwards only.
     """
     low = -math.inf if one.info.minimum is None else one.info.minimum
     high = math.inf if one.maximum is None else one.maximum
@@ -127,16 +128,17 @@ def start_range(one: Sweepable) -> tuple[float, float, int]:
     step = one.info.step or 1.0
     if one.path in _BY_RATIO:
         first, last = (at / 4, at * 4) if at > 0 else (2 * step, 32 * step)
-        return max(_rounded(first, one.whole), low), min(_rounded(last, one.whole), high), 5
+        return max(_bound(first, one), low), min(_bound(last, one), high), 5
     if one.whole and high - low < 10:
         return low, high, int(high - low) + 1
     fifth = (high - low) / 5
-    if at - low < step:
-        return at, _rounded(at + fifth / 2, one.whole), 5
-    if high - at < step:
-        return _rounded(at - fifth / 2, one.whole), at, 5
+    inwards = fifth / 4 if one.info.unit == "%" else fifth / 2
+    if at - low < (high - low) / 100:
+        return at, _bound(at + inwards, one), 5
+    if high - at < (high - low) / 100:
+        return _bound(at - inwards, one), at, 5
     wide = min(at - low, high - at, fifth)
-    return _rounded(at - wide, one.whole), _rounded(at + wide, one.whole), 5
+    return _bound(at - wide, one), _bound(at + wide, one), 5
 
 
 def values_between(one: Sweepable, first: float, last: float, count: int) -> tuple[Any, ...]:
@@ -151,15 +153,30 @@ def values_between(one: Sweepable, first: float, last: float, count: int) -> tup
         raw = [first * (last / first) ** share for share in shares]
     else:
         raw = [first + (last - first) * share for share in shares]
-    exact = {0: first, len(raw) - 1: last} if count > 1 else {0: first}
     kind = int if one.whole else float
-    values = []
-    for index, value in enumerate(raw):
-        value = exact.get(index, _rounded(value, one.whole))
-        if math.isclose(value, one.present, rel_tol=2e-3, abs_tol=1e-3 * (last - first)):
-            value = one.present
-        values.append(kind(value))
+    values = [kind(value) for value in _shortened(raw, one.whole)]
+    for index, gap in enumerate(_gaps(raw)):
+        if abs(raw[index] - one.present) <= _ALIKE * gap:
+            values[index] = one.present
     return tuple(dict.fromkeys(values))
+
+
+def _shortened(raw: Sequence[float], whole: bool) -> list[float]:
+    """With as few digits as leave the values where they are; the first and the last stay exact."""
+    if whole:
+        return [round(value) for value in raw]
+    gaps = _gaps(raw)
+    for digits in range(2, 10):
+        short = [raw[0], *(_rounded(value, digits) for value in raw[1:-1]), *raw[1:][-1:]]
+        if all(abs(a - b) <= _ALIKE * gap for a, b, gap in zip(short, raw, gaps, strict=True)):
+            return short
+    return list(raw)
+
+
+def _gaps(raw: Sequence[float]) -> list[float]:
+    """Distance of each value to the nearest other one; 0 where there is none."""
+    between = [abs(b - a) for a, b in itertools.pairwise(raw)] or [0.0]
+    return [min(between[max(0, index - 1) : index + 1]) for index in range(len(raw))]
 
 
 def check(grid: Sequence[tuple[Sweepable, Sequence[Any]]]) -> Mapping[str, Sequence[Any]]:
@@ -183,7 +200,10 @@ def check(grid: Sequence[tuple[Sweepable, Sequence[Any]]]) -> Mapping[str, Seque
     return {one.path: values for one, values in grid}
 
 
-def _rounded(value: float, whole: bool) -> float:
-    if whole or value == 0 or not math.isfinite(value):
-        return round(value) if math.isfinite(value) else value
-    return round(value, _DIGITS - 1 - math.floor(math.log10(abs(value))))
+def _bound(value: float, one: Sweepable) -> float:
+    return round(value) if one.whole else _rounded(value, 4)
+
+
+def _rounded(value: float, digits: int) -> float:
+    """To so many significant digits."""
+    return round(value, digits - 1 - math.floor(math.log10(abs(value)))) if value else value

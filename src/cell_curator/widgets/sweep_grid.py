@@ -1,0 +1,397 @@
+"""The tiles of a contact sheet: drawn as they come, always fitting; a click or Enter chooses one.
+
+Two parameters make rows and columns, a third makes sheets of which one is shown. One parameter
+alone, and the order by score, make a flow of tiles with their values below. It draws and tells;
+what is computed and what a choice means is the window's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, QRect, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QFontMetrics, QPainter, QPen, QPixmap
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from cell_curator.core.recipe import Recipe
+from cell_curator.core.sweep import Tile, ranked
+from cell_curator.core.sweep_axes import Sweepable
+from cell_curator.widgets import style
+from cell_curator.widgets.sweep_paint import GAP, badge, draw_bold, fit, flow, frame, outline_image, to_pixmap
+
+Index = tuple[int, ...]
+
+_TEXT = {"light": "#20242b"}
+_TEXT_DARK = "#e8eaee"
+_REST_MS = 90  # after the window's size changed, until tiles are scaled smoothly
+_EMPTY = "Choose one to three parameters above, then press “Make the sheet”.\nEvery tile shows the part in view."
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of a sheet: a parameter and its values."""
+
+    parameter: Sweepable
+    values: tuple[Any, ...]
+
+
+class SheetView(QWidget):
+    """Shows the tiles of one sheet."""
+
+    chosen = Signal(object)
+    """The `Tile` that was clicked."""
+    pointed = Signal(str)
+    """All values of the tile under the mouse or the cursor, or ''."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._axes: tuple[Axis, ...] = ()
+        self._tiles: dict[Index, Tile] = {}
+        self._pictures: dict[Index, QPixmap] = {}
+        self._scaled: dict[Index, QPixmap] = {}
+        self._slots: dict[Index, QRect] = {}
+        self._columns = 1
+        self._order: list[Index] = []
+        self._present: Recipe | None = None
+        self._best: tuple[Index, ...] = ()
+        self._aspect = 1.0
+        self._sheet = 0
+        self._by_score, self._outlines = False, True
+        self._hover: Index | None = None
+        self._cursor: Index | None = None
+        self._theme = "dark"
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._rest.timeout.connect(self._redraw)
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setMinimumSize(360, 240)
+
+    # ------------------------------------------------------------------ what the window says
+
+    def begin(self, axes: Sequence[Axis], aspect: float) -> None:
+        """An empty sheet; ``axes`` from slow to fast, ``aspect`` is width over height of a tile."""
+        self._axes, self._aspect = tuple(axes), aspect
+        self._tiles.clear()
+        self._pictures.clear()
+        self._best, self._hover, self._cursor = (), None, None
+        self._sheet, self._by_score = 0, False
+        self._relay()
+
+    def add(self, tile: Tile) -> None:
+        """Show a tile, or the same tile with its score."""
+        if tile.index not in self._pictures:
+            self._pictures[tile.index] = to_pixmap(tile.image)
+        self._tiles[tile.index] = tile
+        self._scaled.pop(tile.index, None)
+        top = ranked([*self._tiles.values()])[0].score
+        self._best = tuple(other.index for other in self._tiles.values() if other.score == top)
+        if self._by_score:
+            self._relay()
+        self.update()
+
+    def show_present(self, recipe: Recipe | None) -> None:
+        """Mark the tile of this recipe."""
+        self._present = recipe
+        self.update()
+
+    def show_sheet(self, index: int) -> None:
+        """Show the tiles of another value of the third parameter."""
+        self._sheet = index
+        self._relay()
+
+    def order_by_score(self, on: bool) -> None:
+        """Best first, or by their values."""
+        self._by_score = on
+        self._relay()
+
+    def show_outlines(self, on: bool) -> None:
+        """Draw round the cells that were found."""
+        self._outlines = on
+        self._redraw()
+
+    def set_theme(self, theme: str) -> None:
+        """Follow napari's theme."""
+        self._theme = theme
+        self.update()
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """The tiles so far, in the order shown."""
+        return tuple(self._tiles[index] for index in self._order if index in self._tiles)
+
+    @property
+    def best(self) -> tuple[Tile, ...]:
+        """The tiles that share the highest score; none without scores."""
+        return tuple(self._tiles[index] for index in self._best)
+
+    def place_of(self, tile: Tile) -> QRect:
+        """Where a tile is drawn; empty while another sheet is shown."""
+        return QRect(self._slots.get(tile.index, QRect()))
+
+    def describe(self, index: Index, separator: str = ",  ") -> str:
+        """All values of a tile, its score and rank."""
+        parts = [f"{axis.parameter.title}: {axis.parameter.say(axis.values[at])}" for axis, at in self._named(index)]
+        tile = self._tiles.get(index)
+        if tile is not None and not math.isnan(tile.score):
+            scored = [other.score for other in self._tiles.values() if not math.isnan(other.score)]
+            rank = 1 + sum(score > tile.score for score in scored)
+            parts.append(f"AP {tile.score:.2f}, rank {rank} of {len(scored)}")
+        return separator.join(parts)
+
+    # ------------------------------------------------------------------ layout
+
+    def _named(self, index: Index) -> list[tuple[Axis, int]]:
+        """Axes with places, in the order of the window: across, down, sheets."""
+        return list(zip(self._axes, index, strict=True))[::-1]
+
+    @property
+    def _flows(self) -> bool:
+        return self._by_score or len(self._axes) == 1
+
+    def _relay(self, *, smooth: bool = True) -> None:
+        """Lay out all tiles anew."""
+        self._slots, self._order = {}, []
+        if self._axes:
+            if self._flows:
+                self._lay_flow()
+            else:
+                self._lay_grid()
+        self._scaled.clear()
+        if not smooth:
+            self._rest.start()
+        self.update()
+
+    def _redraw(self) -> None:
+        self._scaled.clear()
+        self.update()
+
+    def _lay_grid(self) -> None:
+        rows, columns = len(self._axes[-2].values), len(self._axes[-1].values)
+        left, top = self._headers()
+        wide = (self.width() - left - GAP * (columns - 1)) / columns
+        high = (self.height() - top - GAP * (rows - 1)) / rows
+        width, height = fit(self._aspect, wide, high)
+        start = left + max(0, self.width() - left - columns * width - (columns - 1) * GAP) // 2
+        self._columns = columns
+        head = (self._sheet,) if len(self._axes) == 3 else ()
+        for row in range(rows):
+            for column in range(columns):
+                index = (*head, row, column)
+                self._order.append(index)
+                self._slots[index] = QRect(start + column * (width + GAP), top + row * (height + GAP), width, height)
+
+    def _lay_flow(self) -> None:
+        indices = list(np.ndindex(*(len(axis.values) for axis in self._axes)))
+        if self._by_score:
+            best = [tile.index for tile in ranked([self._tiles[i] for i in indices if i in self._tiles])]
+            indices = best + [index for index in indices if index not in self._tiles]
+        caption = QFontMetrics(self.font()).height() + 6
+        widest = max(QFontMetrics(self.font()).horizontalAdvance(self._caption(index)) for index in indices) + 6
+        top = caption + 6
+        area = QSize(self.width(), self.height() - top)
+        columns, width, height = flow(len(indices), area, self._aspect, caption, widest)
+        cell = max(width, widest)
+        start = max(0, self.width() - columns * cell - (columns - 1) * GAP) // 2
+        self._columns, self._order = columns, indices
+        for place, index in enumerate(indices):
+            row, column = divmod(place, columns)
+            x = start + column * (cell + GAP) + (cell - width) // 2
+            self._slots[index] = QRect(x, top + row * (height + caption + GAP), width, height)
+
+    def _headers(self) -> tuple[int, int]:
+        """Room for the values and titles to the left and above."""
+        metrics = QFontMetrics(self.font())
+        values = [self._axes[-2].parameter.say(value, unit=False) for value in self._axes[-2].values]
+        left = metrics.height() + 10 + max(metrics.horizontalAdvance(text) for text in values) + 8
+        return left, 2 * metrics.height() + 12
+
+    def _caption(self, index: Index) -> str:
+        return ",  ".join(axis.parameter.say(axis.values[at]) for axis, at in self._named(index))
+
+    # ------------------------------------------------------------------ drawing
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw what lies in the part that changed."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        text = QColor(_TEXT.get(self._theme, _TEXT_DARK))
+        painter.setPen(text)
+        if not self._axes:
+            painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), _EMPTY)
+            return
+        if self._flows:
+            names = ",  ".join(axis.parameter.title for axis in reversed(self._axes))
+            draw_bold(painter, QRect(0, 0, self.width(), painter.fontMetrics().height() + 2), names)
+        else:
+            self._draw_headers(painter, text)
+        for index, slot in self._slots.items():
+            if event.rect().intersects(slot.adjusted(-GAP, -GAP, GAP, 3 * GAP + 12)):
+                self._draw_tile(painter, index, slot, text)
+
+    def _draw_tile(self, painter: QPainter, index: Index, slot: QRect, text: QColor) -> None:
+        colors = style.colors(self._theme)
+        tile = self._tiles.get(index)
+        if tile is None:
+            painter.setPen(QPen(QColor(colors["line"]), 1))
+            painter.setBrush(QColor(colors["panel"]))
+            painter.drawRect(slot.adjusted(0, 0, -1, -1))
+        else:
+            painter.drawPixmap(slot.topLeft(), self._picture(index, slot.size()))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        used, best = tile is not None and tile.recipe == self._present, index in self._best
+        if index in (self._hover, self._cursor if self.hasFocus() else None):
+            frame(painter, slot, text, 2, outside=4 if used or best else 2)
+        if best:
+            frame(painter, slot, QColor(colors["good"]), 3, outside=1)
+        if used:
+            frame(painter, slot, QColor(style.PRIMARY), 3, outside=-2 if best else 1)
+            badge(painter, slot, ("in use", "✓"), QColor(style.PRIMARY), QColor("white"), top=True)
+        if tile is not None and not math.isnan(tile.score):
+            score = f"{tile.score:.2f}"
+            if best:
+                words = (f"best · AP {score}", f"AP {score}", score)
+                badge(painter, slot, words, QColor("#5fd3a9"), QColor("#06281d"))
+            else:
+                badge(painter, slot, (f"AP {score}", score), QColor(0, 0, 0, 190), QColor("white"))
+        if self._flows:
+            painter.setPen(text)
+            below = QRect(slot.left() - 200, slot.bottom() + 5, slot.width() + 400, painter.fontMetrics().height() + 2)
+            painter.drawText(below, int(Qt.AlignmentFlag.AlignHCenter), self._caption(index))
+
+    def _draw_headers(self, painter: QPainter, text: QColor) -> None:
+        metrics = painter.fontMetrics()
+        first, last = self._slots[self._order[0]], self._slots[self._order[-1]]
+        across, down = self._axes[-1], self._axes[-2]
+        middle = (first.left() + last.right()) // 2
+        title = QRect(middle - self.width(), 0, 2 * self.width(), metrics.height() + 2)
+        draw_bold(painter, title, f"{across.parameter.title_with_unit}  →")
+        painter.save()
+        painter.translate(first.left() - self._headers()[0], (first.top() + last.bottom()) // 2)
+        painter.rotate(-90)
+        along = QRect(-self.height(), 0, 2 * self.height(), metrics.height() + 2)
+        draw_bold(painter, along, f"←  {down.parameter.title_with_unit}")
+        painter.restore()
+        painter.setPen(QColor(style.colors(self._theme)["quiet"]))
+        names = [across.parameter.say(value, unit=False) for value in across.values]
+        every = math.ceil((max(map(metrics.horizontalAdvance, names)) + 4) / (first.width() + GAP))
+        for column in range(0, len(names), every):
+            slot = self._slots[self._order[column]]
+            box = QRect(slot.center().x() - 100, metrics.height() + 6, 200, metrics.height() + 2)
+            painter.drawText(box, int(Qt.AlignmentFlag.AlignHCenter), names[column])
+        every = math.ceil(metrics.height() / (first.height() + GAP))
+        for row in range(0, len(down.values), every):
+            slot = self._slots[self._order[row * self._columns]]
+            box = QRect(0, slot.center().y() - metrics.height(), slot.left() - 8, 2 * metrics.height())
+            flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            painter.drawText(box, int(flags), down.parameter.say(down.values[row], unit=False))
+        painter.setPen(text)
+
+    def _picture(self, index: Index, size: QSize) -> QPixmap:
+        """The tile at this size, kept until it changes."""
+        if index not in self._scaled:
+            picture = self._pictures[index]
+            smooth = size.width() < picture.width() and not self._rest.isActive()
+            mode = Qt.TransformationMode.SmoothTransformation if smooth else Qt.TransformationMode.FastTransformation
+            scaled = picture.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, mode)
+            found = getattr(self._tiles[index], "found", None)
+            if self._outlines and found is not None and found.size:
+                painter = QPainter(scaled)
+                painter.drawImage(0, 0, outline_image(found, size))
+                painter.end()
+            self._scaled[index] = scaled
+        return self._scaled[index]
+
+    # ------------------------------------------------------------------ mouse and keys
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Tiles always fit."""
+        super().resizeEvent(event)
+        self._relay(smooth=False)
+
+    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
+        """Say what lies under the mouse."""
+        self._point(self._at(event.position().toPoint()))
+
+    def leaveEvent(self, event: Any) -> None:  # noqa: N802
+        """Nothing lies under the mouse."""
+        self._point(None)
+
+    def mouseReleaseEvent(self, event: Any) -> None:  # noqa: N802
+        """Choose the tile under the mouse."""
+        index = self._at(event.position().toPoint())
+        if event.button() == Qt.MouseButton.LeftButton and index in self._tiles:
+            self._cursor = index
+            self._choose(index)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Arrows move, Enter chooses."""
+        by = {
+            Qt.Key.Key_Left: -1,
+            Qt.Key.Key_Right: 1,
+            Qt.Key.Key_Up: -self._columns,
+            Qt.Key.Key_Down: self._columns,
+        }.get(event.key())
+        if by is not None and self._order:
+            self._move(by)
+        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._cursor in self._tiles:
+            self._choose(self._cursor)
+        else:
+            super().keyPressEvent(event)
+
+    def event(self, event: Any) -> bool:
+        """All values of a tile as its tooltip."""
+        if event.type() == QEvent.Type.ToolTip:
+            index = self._at(event.pos())
+            if index is None:
+                QToolTip.hideText()
+            else:
+                QToolTip.showText(event.globalPos(), self.describe(index, "\n"), self, self._slots[index])
+            return True
+        return bool(super().event(event))
+
+    def focusInEvent(self, event: Any) -> None:  # noqa: N802
+        """The cursor is seen."""
+        super().focusInEvent(event)
+        self.update()
+
+    def focusOutEvent(self, event: Any) -> None:  # noqa: N802
+        """The cursor is not seen."""
+        super().focusOutEvent(event)
+        self.update()
+
+    def _move(self, by: int) -> None:
+        if self._cursor not in self._order:
+            used = [tile.index for tile in self.tiles if tile.recipe == self._present]
+            self._cursor = used[0] if used else self._order[0]
+        else:
+            at = self._order.index(self._cursor)
+            same_row = at // self._columns == (at + by) // self._columns
+            if 0 <= at + by < len(self._order) and (abs(by) != 1 or self._columns == 1 or same_row):
+                self._cursor = self._order[at + by]
+        self.pointed.emit(self.describe(self._cursor))
+        self.update()
+
+    def _choose(self, index: Index) -> None:
+        tile = self._tiles[index]
+        self.show_present(tile.recipe)
+        self.chosen.emit(tile)
+
+    def _at(self, point: Any) -> Index | None:
+        return next((index for index, slot in self._slots.items() if slot.contains(point)), None)
+
+    def _point(self, index: Index | None) -> None:
+        if index == self._hover:
+            return
+        for changed in (self._hover, index):
+            if changed in self._slots:
+                self.update(self._slots[changed].adjusted(-GAP, -GAP, GAP, GAP))
+        self._hover = index
+        self.setCursor(Qt.CursorShape.PointingHandCursor if index in self._tiles else Qt.CursorShape.ArrowCursor)
+        self.pointed.emit("" if index is None else self.describe(index))

@@ -1,0 +1,90 @@
+"""How the tiles of a contact sheet are drawn and fitted: pictures, outlines, frames and badges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QRect, QSize, Qt
+from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPen, QPixmap
+
+GAP = 8
+"""Between tiles, px."""
+_OUTLINE = (240, 228, 66)  # yellow of Okabe & Ito: found cells
+
+
+def fit(aspect: float, wide: float, high: float) -> tuple[int, int]:
+    """Width and height of the largest tile of this aspect."""
+    width = min(wide, high * aspect)
+    return max(8, int(width)), max(8, int(width / aspect))
+
+
+def flow(count: int, area: QSize, aspect: float, caption: int, least: int) -> tuple[int, int, int]:
+    """Columns, width and height of so many tiles, as large as they fit, with ``caption`` px below each.
+
+    A column is at least ``least`` px wide, so that captions do not touch.
+    """
+    best = (1, 8, 8)
+    for columns in range(1, count + 1):
+        wide = (area.width() - GAP * (columns - 1)) / columns
+        width, height = fit(aspect, wide, area.height() / -(-count // columns) - caption - GAP)
+        if width > best[1] and (wide >= least or columns == 1):
+            best = (columns, width, height)
+    return best
+
+
+def to_pixmap(image: NDArray[np.float32]) -> QPixmap:
+    """``(y, x)`` in 0..1 as a grey picture."""
+    grey = np.ascontiguousarray(np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8))
+    height, width = grey.shape
+    return QPixmap.fromImage(QImage(grey.data, width, height, width, QImage.Format.Format_Grayscale8).copy())
+
+
+def outline_image(found: NDArray[np.int32], size: QSize) -> QImage:
+    """Lines one pixel of the screen wide round the cells, transparent elsewhere."""
+    labels = cv2.resize(
+        found.astype(np.float32), (size.width(), size.height()), interpolation=cv2.INTER_NEAREST
+    )  # exact below 2**24 cells
+    edge = np.zeros(labels.shape, bool)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    rgba = np.zeros((*labels.shape, 4), np.uint8)
+    rgba[edge] = (*_OUTLINE, 255)
+    return QImage(rgba.data, size.width(), size.height(), 4 * size.width(), QImage.Format.Format_RGBA8888).copy()
+
+
+def frame(painter: QPainter, slot: QRect, color: QColor, width: int, *, outside: int) -> None:
+    """A frame ``outside`` px round a tile."""
+    pen = QPen(color, width)
+    pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)
+    painter.setPen(pen)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.drawRect(slot.adjusted(-outside, -outside, outside - 1, outside - 1))
+
+
+def badge(
+    painter: QPainter, slot: QRect, words: Sequence[str], ground: QColor, ink: QColor, *, top: bool = False
+) -> None:
+    """The longest of the words that fits, in a corner of the tile; nothing where none does."""
+    metrics = painter.fontMetrics()
+    fitting = [word for word in words if metrics.horizontalAdvance(word) + 10 <= slot.width()]
+    if not fitting or slot.height() < 2 * metrics.height():
+        return
+    height = metrics.height() + 4
+    at = slot.top() if top else slot.bottom() + 1 - height
+    box = QRect(slot.left(), at, metrics.horizontalAdvance(fitting[0]) + 10, height)
+    painter.fillRect(box, ground)
+    painter.setPen(ink)
+    painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), fitting[0])
+
+
+def draw_bold(painter: QPainter, box: QRect, text: str) -> None:
+    """A title in the middle of a box."""
+    plain = painter.font()
+    bold = QFont(plain)
+    bold.setBold(True)
+    painter.setFont(bold)
+    painter.drawText(box, int(Qt.AlignmentFlag.AlignHCenter), text)
+    painter.setFont(plain)
