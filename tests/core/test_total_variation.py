@@ -33,11 +33,11 @@ def test_it_stops_where_scikit_image_stops(rng, tolerance, most):
 
 @pytest.mark.parametrize("cores", [1, 2, 5])
 def test_any_number_of_threads_gives_the_same(rng, monkeypatch, cores):
-    from cell_curator.core import total_variation
+    from cell_curator.core import bands
 
     image = rng.random((400, 1000)).astype(np.float32)
-    pool, _ = total_variation._threads()
-    monkeypatch.setattr(total_variation, "_threads", lambda: (pool, cores))
+    pool, _ = bands._threads()
+    monkeypatch.setattr(bands, "_threads", lambda: (pool, cores))
     theirs = denoise_tv_chambolle(image.astype(float), 0.1)
     assert np.abs(denoise_tv(image, 0.1) - theirs).max() < 1e-5
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.grey_levels import bend_by, extremes, percentiles, quantise, stretch
 from cell_curator.core.jobs import UserError
+from cell_curator.core.morphology import closing, opening
 from cell_curator.core.recipe import Background, Channel, Clahe, Clip, Tone, ZeroBelow
 
 Grey = NDArray[np.float32]
@@ -86,15 +87,12 @@ def remove_background(
         Gaps do not get darker than this; default: the smallest value of the image.
     """
     radius = max(1, round(background.radius_px / scale))
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    disk = (y * y + x * x <= radius * radius).astype(np.uint8)
     if background.method == "black top-hat":  # the gap's depth once more: image − (closing − image)
-        closed = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, disk)
+        closed = closing(grey, radius)
         floor = np.float32(extremes(grey)[0] if darkest is None else darkest)
         deeper = np.asarray(cv2.addWeighted(grey, 2.0, closed, -1.0, 0.0, dst=out), np.float32)
         return np.maximum(deeper, floor, out=deeper)
-    opened = cv2.morphologyEx(grey, cv2.MORPH_OPEN, disk)
-    return np.asarray(cv2.subtract(grey, opened, dst=out), np.float32)
+    return np.asarray(cv2.subtract(grey, opening(grey, radius), dst=out), np.float32)
 
 
 def clahe_tiles(shape: tuple[int, ...], clahe: Clahe) -> tuple[int, int]:

@@ -4,28 +4,22 @@ The same iteration and the same stopping rule as `skimage.restoration.denoise_tv
 (Chambolle 2004, *J. Math. Imaging Vis.* 20:89), in float32. The image that the dual field
 stands for is never stored: two rows of it at a time are made, used and forgotten. Memory is what
 the loop waits for (7 ms an iteration at 2044×2048, 2 ms where all lies in the cache), so several
-iterations follow each other down the image, one row apart. Not for volumes or colour.
-
-Bands of rows go to threads of our own (the kernels release the GIL) rather than to numba's
-`prange`: its default scheduler must not be entered by two threads at a time, which a preview
-beside a running job would do.
+iterations follow each other down the image, one row apart, each core in a band of rows. Not for
+volumes or colour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from cell_curator.core.bands import cuts, in_bands
+
 _TAU = np.float32(0.25)  # step of the dual ascent in two dimensions: 1 / (2 * ndim)
 _ONE = np.float32(1)
-_BAND = 1 << 16  # px that a further thread must have to do, to be worth starting
 _NEAR = 1.05  # expected change of energy, in tolerances, from which on we look before we step
 _TOGETHER = 6  # iterations that follow each other through the cache
 _COMPILE: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
@@ -137,12 +131,6 @@ def _finish(image, py, px, start, stop, zero):  # type: ignore[no-untyped-def]
         _primal_row(image[y], py[y - 1] if y > 0 else zero, py[y], px[y], image[y])
 
 
-@cache
-def _threads() -> tuple[ThreadPoolExecutor, int]:
-    count = max(1, cv2.getNumberOfCPUs())
-    return ThreadPoolExecutor(count, thread_name_prefix="total-variation"), count
-
-
 def denoise_tv(
     image: NDArray[np.float32],
     weight: float = 0.02,
@@ -229,10 +217,9 @@ class _Iterations:
 
     def __init__(self, image: NDArray[np.float32], weight: float) -> None:
         self.image, self.weight, self.done = image, weight, 0
-        height, width = image.shape
-        self._pool, cores = _threads()
-        bands = max(1, min(cores, image.size // _BAND, height // (4 * _TOGETHER)))
-        self._cuts = [int(cut) for cut in np.linspace(0, height, bands + 1)]
+        width = image.shape[1]
+        self._cuts = cuts(image.shape, 4 * _TOGETHER)
+        bands = len(self._cuts) - 1
         self._py, self._px = np.zeros_like(image), np.zeros_like(image)
         rows = np.empty((3, bands, 2 * _TOGETHER, width), np.float32)
         self._pairs = rows[0].reshape(bands, _TOGETHER, 2, width)
@@ -252,7 +239,7 @@ class _Iterations:
                 self._pairs[index], self._upper[index], self._lower[index], norms[index], variations[index], self._zero,
             )  # fmt: skip
 
-        self._in_bands(band)
+        in_bands(self._cuts, band)
         for index in range(1, bands):
             _seam(
                 self.image, self._py, self._px, self._cuts[index], *common, self._pairs[index],
@@ -271,11 +258,4 @@ class _Iterations:
         def band(index: int) -> None:
             _finish(self.image, self._py, self._px, self._cuts[index], self._cuts[index + 1], self._zero)
 
-        self._in_bands(band)
-
-    def _in_bands(self, work: Callable[[int], None]) -> None:
-        """Do the first band here and each other one in a thread."""
-        others = [self._pool.submit(work, index) for index in range(1, len(self._cuts) - 1)]
-        work(0)
-        for other in others:
-            other.result()
+        in_bands(self._cuts, band)
