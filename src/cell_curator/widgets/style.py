@@ -33,6 +33,8 @@ def sheet(theme: str) -> str:
     QCheckBox#section {{ font-weight: 600; padding-top: 4px; }}
     QToolButton#fold {{ border: none; background: transparent; text-align: left; padding: 2px 0; color: {c["quiet"]}; }}
     QToolButton#fold:hover {{ text-decoration: underline; }}
+    QAbstractSpinBox#sweepNumber {{ padding: 2px 5px; min-width: 56px; }}
+    QAbstractSpinBox#sweepSteps {{ padding: 2px 5px; min-width: 22px; }}
     QWidget#line {{ background: {c["line"]}; }}
     QTableView, QListView {{ border: 1px solid {c["line"]}; }}
     QTableView::item:selected {{ background: {PRIMARY}; color: white; }}

@@ -188,7 +188,8 @@ class SweepWindow(QWidget):
         tabs = QHBoxLayout(self._tab_row)
         tabs.setContentsMargins(0, 0, 0, 0)
         tabs.addWidget(self.tabs_title)
-        tabs.addWidget(self.tabs, 1)
+        tabs.addWidget(self.tabs)
+        tabs.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 12, 14, 10)
         layout.setSpacing(8)
@@ -335,7 +336,7 @@ class SweepWindow(QWidget):
     def _on_session(self, session: Any) -> None:
         self._session_links.clear()
         self._mine = False
-        if self._subject is not None and session is not None:
+        if self._subject is not None:
             self._subject = replace(self._subject, image_id=None)  # it was a number in the project before
         self.jobs.reset()
         if session is not None:
