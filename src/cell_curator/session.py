@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,11 +22,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from psygnal import Signal, SignalGroup
 
-from cell_curator import workflow
+from cell_curator import editing, workflow
 from cell_curator.core.cells import VERDICTS, CellTable
 from cell_curator.core.history import History
 from cell_curator.core.jobs import Job, UserError
-from cell_curator.core.measure import measure
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import PatchParameters, cut
 from cell_curator.core.preprocess import Prepared, prepare
@@ -75,6 +76,7 @@ class Session:
         self._embedding = project.embedding()
         self._current: int | None = next(iter(self._images), None)
         self._pixels: OrderedDict[Any, Any] = OrderedDict()
+        self._newest: dict[int, int] = {}  # highest revision ever given to a cell; undo brings back lower ones
 
     @classmethod
     def create(cls, folder: Path | str, *, execute: Execute = inline) -> Session:
@@ -141,7 +143,7 @@ class Session:
         if self._embedding is None:
             return frozenset(ids)
         made_from = pd.Series(self._embedding.revision, index=self._embedding.cell_id).reindex(ids)
-        return frozenset(ids[~(made_from >= self._cells.frame["revision"])])
+        return frozenset(ids[~(made_from == self._cells.frame["revision"])])
 
     def counting_cells(self) -> pd.DataFrame:
         """Rows of the cells that count: all but the rejected ones."""
@@ -191,9 +193,7 @@ class Session:
 
     def labels(self, image_id: int) -> NDArray[np.int32]:
         """The label image, ``(Y, X)`` int32 (a copy); zeros where no cells were found yet."""
-        record = self.image(image_id)
-        key = ("labels", image_id, record.labels_revision)
-        return self._cached(key, lambda: self.project.labels(record)).copy()
+        return self.label_view(image_id).copy()
 
     def patch(self, cell_id: int) -> NDArray[np.float32]:
         """The cell as the embedding sees it, ``(P, P)`` float32 in 0..1."""
@@ -273,61 +273,26 @@ class Session:
         """Take over hand-corrected labels; returns the cells that changed, appeared or went.
 
         A cell keeps its id as long as its label value is there. Cells whose pixels changed get a
-        higher revision, new measurements and the verdict ``edited``. Not in `history`: painting has
-        napari's own undo, which comes back here as just another change.
+        higher revision, new measurements and the verdict ``edited``; locked cells keep the pixels they
+        have. Not in `history`: painting has napari's own undo, which comes back here as just another
+        change. The journal keeps the pixels.
 
         Raises
         ------
         UserError
             If the shape is not the image's.
         """
-        record = self.image(image_id)
-        if labels.shape != record.shape[1:]:
-            raise UserError(
-                f"{record.name}: labels of {labels.shape} do not fit the image of {record.shape[1:]}; resize them"
-            )
-        new = labels.astype(np.int32)
-        with self._lock:
-            old = self.labels(image_id)
-            differs = old != new
-            if not differs.any():
-                return frozenset()
-            touched = (set(np.unique(old[differs]).tolist()) | set(np.unique(new[differs]).tolist())) - {0}
-            rows = self._measured(record, new, touched)
-            before = self._cells.of_image(image_id)
-            gone = before.index[before["label"].isin(touched - set(rows["label"]))]
-            self.commit(
-                Change(
-                    action,
-                    {"image": record.name, "cells": [int(i) for i in rows.index], "removed": gone.tolist()},
-                    cells=rows,
-                    removed=tuple(gone.tolist()),
-                    labels={image_id: new},
-                )
-            )
-        return frozenset(int(i) for i in (*rows.index, *gone))
+        return editing.paint(self, image_id, labels, action)
 
-    def _measured(self, record: ImageRecord, labels: NDArray[np.int32], touched: Collection[int]) -> pd.DataFrame:
-        """Rows of the touched cells that are still there, measured anew."""
-        before = self._cells.of_image(record.image_id).reset_index().set_index("label")
-        measured = measure(np.where(np.isin(labels, list(touched)), labels, 0), self.pixels(record.image_id))
-        known = measured.index.isin(before.index)
-        ids = np.empty(len(measured), np.int64)
-        ids[known] = before.loc[measured.index[known], "cell_id"]
-        ids[~known] = self.project.reserve_cell_ids(int((~known).sum()))
-        revision = np.ones(len(measured), np.int64)
-        revision[known] = before.loc[measured.index[known], "revision"] + 1
-        cluster = np.full(len(measured), -1, np.int64)
-        cluster[known] = before.loc[measured.index[known], "cluster"]
-        rows = measured.assign(
-            image=record.image_id,
-            label=measured.index,
-            revision=revision,
-            cluster=cluster,
-            condition=record.condition,
-            verdict="edited",
-        )
-        return CellTable(rows.set_index(pd.Index(ids))).frame
+    def next_revisions(self, cells: Sequence[int]) -> list[int]:
+        """A revision for each cell that it never had: pictures and maps made from another one are stale."""
+        last = self._cells.frame["revision"].reindex(cells, fill_value=0).tolist()
+        if self._embedding is not None:
+            made = pd.Series(self._embedding.revision, index=self._embedding.cell_id).reindex(cells, fill_value=0)
+            last = [max(pair) for pair in zip(last, made.tolist(), strict=True)]
+        new = [max(before, self._newest.get(cell, 0)) + 1 for cell, before in zip(cells, last, strict=True)]
+        self._newest.update(zip(cells, new, strict=True))
+        return new
 
     def set_verdict(self, ids: Iterable[int], verdict: str) -> None:
         """Accept, reject, lock… cells; one undoable step.
@@ -358,17 +323,41 @@ class Session:
 
     def undo(self) -> bool:
         """Take the last edit back; False if there is none."""
-        return self.history.undo()
+        with _retracing("undo"):
+            return self.history.undo()
 
     def redo(self) -> bool:
         """Do the last undone edit again; False if there is none."""
-        return self.history.redo()
+        with _retracing("redo"):
+            return self.history.redo()
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while an edit reads, decides and stores; jobs store what they find from threads of their own."""
+        return self._lock
+
+    def label_view(self, image_id: int) -> NDArray[np.int32]:
+        """The label image as `labels` gives it, but not a copy: read-only, and never changed later."""
+        with self._lock:  # else the next edit may throw away the revision that is about to be read
+            record = self.image(image_id)
+            key = ("labels", image_id, record.labels_revision)
+            view: NDArray[np.int32] = self._cached(key, lambda: self.project.labels(record)).view()
+        view.flags.writeable = False
+        return view
+
+    def locked_labels(self, image_id: int) -> frozenset[int]:
+        """Labels of the locked cells of one image."""
+        rows = self._cells.of_image(image_id)
+        return frozenset(rows.loc[rows["verdict"] == "locked", "label"].tolist())
 
     def commit(self, change: Change) -> None:
         """Store ``change``, take it over, and tell the views."""
+        change = _journalled(change)
         with self._lock:
             stored = self.project.write(change)
             self._images.update({record.image_id: record for record in stored})
+            for image_id, labels in change.labels.items():
+                self._keep_labels(image_id, labels)
             changed = frozenset(change.removed) | frozenset(() if change.cells is None else change.cells.index)
             if changed:
                 table = self._cells.without(change.removed)
@@ -390,6 +379,37 @@ class Session:
         if change.embedding is not None or change.clustering is not None:
             self.events.embedding_changed.emit()
 
+    def _keep_labels(self, image_id: int, labels: NDArray[np.int32]) -> None:
+        """Of each image the newest labels are kept, so that an edit need not read them back."""
+        for key in [key for key in self._pixels if key[:2] == ("labels", image_id)]:
+            del self._pixels[key]
+        self._pixels[("labels", image_id, self._images[image_id].labels_revision)] = labels
+
+
+_RETRACED: ContextVar[list[str] | None] = ContextVar("retraced", default=None)
+"""``["undo"]`` or ``["redo"]`` while a step is taken back or done again, and what it stored so far."""
+
+
+@contextmanager
+def _retracing(way: str) -> Iterator[None]:
+    token = _RETRACED.set([way])
+    try:
+        yield
+    finally:
+        _RETRACED.reset(token)
+
+
+def _journalled(change: Change) -> Change:
+    """The change as the journal tells it: settings by name, and undo as undo."""
+    if change.settings and not change.action:
+        change = replace(change, action="settings", detail=dict(change.settings))
+    retraced = _RETRACED.get()
+    if retraced is None or not change.action:
+        return change
+    detail = {"of": change.action, "part": len(retraced) - 1, **change.detail}
+    retraced.append(change.action)
+    return replace(change, action=retraced[0], detail=detail)
+
 
 @dataclass(frozen=True)
 class _SetVerdict:
@@ -406,5 +426,11 @@ class _SetVerdict:
         ids = tuple(i for i, _ in pairs)
         before = tuple(frame.loc[list(ids), "verdict"])
         rows = frame.loc[list(ids)].assign(verdict=[verdict for _, verdict in pairs])
-        self.session.commit(Change("verdict", {"cells": ids, "verdicts": [v for _, v in pairs]}, cells=rows))
+        detail = {
+            "cells": ids,
+            "verdicts": [verdict for _, verdict in pairs],
+            "images": [self.session.image(image).name for image in rows["image"]],
+            "labels": rows["label"].tolist(),
+        }
+        self.session.commit(Change("verdict", detail, cells=rows))
         return _SetVerdict(self.session, ids, before, self.title)

@@ -1,7 +1,8 @@
 """Undo and redo: an edit applies itself and returns its inverse.
 
 The shape is funtracks' action history. What edits do is their own business; this module only
-keeps them in order. Painting keeps napari's own undo and does not come here.
+keeps them in order. Painting keeps napari's own undo and does not come here; `editing` says what
+becomes of a step when its pixels were painted over.
 """
 
 from __future__ import annotations
@@ -52,14 +53,19 @@ class History:
     changed = Signal()
 
     def __init__(self) -> None:
+        self.last_cells: frozenset[int] = frozenset()
+        """Cells that the last step concerned, where it knows."""
+        self.note = ""
+        """What the last step has to say, e.g. that painted pixels stayed; "" if nothing."""
         self._done: list[Edit] = []
         self._undone: list[Edit] = []
 
     def do(self, edit: Edit) -> None:
         """Apply ``edit`` and remember how to take it back; what was undone before is forgotten."""
-        self._done.append(edit.apply())
+        inverse = edit.apply()
+        self._done.append(inverse)
         self._undone.clear()
-        self.changed.emit()
+        self._tell(inverse)
 
     def undo(self) -> bool:
         """Take the last edit back; False if there is none."""
@@ -92,5 +98,10 @@ class History:
         inverse = source[-1].apply()
         source.pop()
         target.append(inverse)
-        self.changed.emit()
+        self._tell(inverse)
         return True
+
+    def _tell(self, inverse: Edit) -> None:
+        self.note = str(getattr(inverse, "note", ""))
+        self.last_cells = frozenset(getattr(inverse, "cells", ()))
+        self.changed.emit()
