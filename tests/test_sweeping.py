@@ -116,6 +116,14 @@ def test_labels_lie_on_the_pixels_of_a_preview_that_begins_anywhere(reviewed):
     assert (truth.on(coarse)[bright] > 0).mean() > 0.9
 
 
+def test_noise_elsewhere_breaks_ties(reviewed):
+    tiles = sheet(reviewed, {"tone.gamma": [0.33, 1.0]})
+    assert [tile.score for tile in tiles] == [1.0, 1.0]
+    assert tiles[0].surplus > 10
+    assert tiles[1].surplus == 0
+    assert ranked(tiles)[0] is tiles[1]
+
+
 def test_a_scored_tile_shows_the_cells_that_were_found(reviewed):
     tile = sheet(reviewed, {"tone.gamma": [1.0]}, step=2.0)[0]
     assert tile.found.shape == tile.image.shape == (32, 40)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.core.preview import Overview, Preview, Region, overview, preview
 from cell_curator.core.recipe import Recipe
-from cell_curator.core.scores import reviewed_ap
+from cell_curator.core.scores import reviewed_ap, surplus
 from cell_curator.core.sweep import Tile, sweep
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 
@@ -38,7 +38,10 @@ _INSIDE = 0.5  # part of a cell that must lie in the region for it to count
 
 @dataclass(frozen=True)
 class ScoredTile(Tile):
-    """A tile with the cells that were found in it: ``found`` is ``(y, x)`` int32 on the pixels of its picture."""
+    """A tile with the cells that were found in it: ``found`` is ``(y, x)`` int32 on the pixels of its picture.
+
+    Its surplus is the number of cells found where none is labelled: see `core.scores.surplus`.
+    """
 
     found: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
 
@@ -123,9 +126,12 @@ def scored_sheet(
         with _reading():
             shown = preview(image, tile.recipe, region=region, step=fine, whole=whole)
         found = yield from scaled(_find_cells(session, shown, truth.diameter), start, stop, f"{head}: ")
-        score = reviewed_ap(found, truth.on(shown), truth.reviewed, truth.rejected)
+        labels = truth.on(shown)
+        score = reviewed_ap(found, labels, truth.reviewed, truth.rejected)
         small = _nearest(found, shown.origin, shown.scale, tile.preview)
-        scored.append(ScoredTile(tile.index, tile.values, tile.recipe, tile.preview, score, small))
+        scored.append(
+            ScoredTile(tile.index, tile.values, tile.recipe, tile.preview, score, surplus(found, labels), small)
+        )
     if scored:
         yield Progress(1.0, "done", scored[-1])
     return tuple(scored)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_curator.core.scores import THRESHOLDS, evaluate, reviewed_ap
+from cell_curator.core.scores import THRESHOLDS, evaluate, reviewed_ap, surplus
 
 
 def boxes(*corners, shape=(40, 60)):
@@ -127,3 +127,12 @@ def test_without_reviewed_cells_there_is_no_score():
     assert np.isnan(reviewed_ap(labels, labels, [77], [1]))
     with pytest.raises(ValueError, match="shape"):
         reviewed_ap(labels[:5], labels, [1])
+
+
+def test_cells_where_nobody_labelled_any_are_counted_apart():
+    labels = boxes(*REVIEWED_SCENE)
+    assert surplus(labels, labels) == 0
+    assert surplus(boxes(*REVIEWED_SCENE, (33, 20, 39, 30), (33, 40, 39, 50)), labels) == 2
+    assert surplus(boxes((11, 0, 22, 14)), labels) == 0  # it lies on a labelled cell with part of it
+    assert surplus(np.zeros_like(labels), labels) == 0
+    assert surplus(labels, np.zeros_like(labels)) == 4

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,9 @@ def test_a_switch_has_the_last_word(image):
     assert [tile.recipe.tone.enabled for tile in tiles] == [False, False, True, True]
     assert np.array_equal(tiles[0].image, tiles[1].image)
     assert not np.array_equal(tiles[2].image, tiles[3].image)
+
+
+def test_at_equal_scores_the_smaller_surplus_is_better(image):
+    tiles = drive(sweep(image, Recipe(), {"tone.gamma": [0.5, 1.0, 2.0]}, score=lambda _: 0.5))
+    tiles = [replace(tile, surplus=surplus) for tile, surplus in zip(tiles, (7, 0, 3), strict=True)]
+    assert [tile.surplus for tile in ranked(tiles)] == [0, 3, 7]

@@ -137,6 +137,30 @@ def test_what_lies_under_the_mouse_is_said_in_full(qtbot, open_plain):
     assert window.detail.full_text.startswith("Click a tile")
 
 
+def test_a_tile_is_seen_large_while_it_is_held(qtbot, open_plain):
+    window = open_plain(Recipe())
+    make_sheet(qtbot, window)
+    view = window.view
+    tile = view.tiles[6]
+    place = view.place_of(tile).center()
+    sheet = view.grab().toImage()
+    qtbot.mouseMove(view, place)
+    qtbot.mousePress(view, Qt.MouseButton.RightButton, pos=place)
+    large = view.grab().toImage()
+    assert large != sheet
+    qtbot.mouseRelease(view, Qt.MouseButton.RightButton, pos=place)
+    view.leaveEvent(None)
+    assert view.grab().toImage() == sheet
+    assert window.recipes == []
+    qtbot.waitUntil(view.hasFocus)
+    qtbot.keyClick(view, Qt.Key.Key_Down)
+    sheet = view.grab().toImage()
+    qtbot.keyPress(view, Qt.Key.Key_Space)
+    assert view.grab().toImage() != sheet
+    qtbot.keyRelease(view, Qt.Key.Key_Space)
+    assert view.grab().toImage() == sheet
+
+
 def test_a_third_parameter_makes_sheets_with_tabs(qtbot, open_plain):
     window = open_plain(Recipe())
     window.sheets.set_path("tone.gamma")
@@ -255,6 +279,9 @@ def test_scored_tiles_are_ranked_and_the_best_is_marked(qtbot, open_reviewed):
     assert len(scores) == 10
     places = [view.place_of(tile) for tile in view.tiles]
     assert [(p.top(), p.left()) for p in places] == sorted((p.top(), p.left()) for p in places)
+    assert [(tile.score, -tile.surplus) for tile in view.tiles] == sorted(
+        ((tile.score, -tile.surplus) for tile in view.tiles), reverse=True
+    )
     assert "rank 1 of 10" in view.describe(view.tiles[0].index)
     window.outlines.setChecked(False)
     assert view.grab().size() == view.size()

@@ -134,7 +134,7 @@ def _matches(
 
 
 JUDGED = 0.1
-"""Part of a predicted cell that must lie on cells a person judged for it to count in `reviewed_ap`."""
+"""Part of a predicted cell that must lie on labelled cells for it to count as lying there."""
 
 
 def reviewed_ap(
@@ -172,8 +172,23 @@ def reviewed_ap(
         return float("nan")
     iou = shared.data / (true_area[shared.row] + predicted_area[shared.col] - shared.data)
     hits = _matches(shared.row, shared.col, iou, 0.5)
-    values, place = np.unique(predicted, return_inverse=True)
-    judged = np.isin(labels, [*reviewed, *rejected]).ravel()
-    on_judged = np.bincount(place.ravel(), judged, minlength=len(values))[values != 0]
-    wrong = int((on_judged > JUDGED * predicted_area).sum()) - hits  # a partner lies on a reviewed cell by half or more
+    # A partner lies on a reviewed cell by half or more, so it is among those that lie there.
+    wrong = int(_lying_on(predicted, np.isin(labels, [*reviewed, *rejected])).sum()) - hits
     return hits / (len(true_area) + wrong)
+
+
+def surplus(predicted: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> int:
+    """Number of predicted cells where no cell is labelled: below `JUDGED` of their area lies on any.
+
+    They may be cells that nobody labelled, or noise; `reviewed_ap` passes over them.
+    """
+    return int((~_lying_on(predicted, labels != 0)).sum())
+
+
+def _lying_on(predicted: NDArray[np.integer[Any]], there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which predicted cells, by ascending label, lie on a mask with more than `JUDGED` of their area."""
+    values, place = np.unique(predicted, return_inverse=True)
+    area = np.bincount(place.ravel(), minlength=len(values))
+    inside = np.bincount(place.ravel(), there.ravel(), minlength=len(values))
+    lying: NDArray[np.bool_] = inside > JUDGED * area
+    return lying[values != 0]

@@ -7,6 +7,7 @@ another is for the caller to say, for example the segmentation's AP on reviewed 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,13 +37,17 @@ _NEEDS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Tile:
-    """One cell of the sheet: where it stands, what was set, the recipe and its picture; ``score`` NaN without one."""
+    """One cell of the sheet: where it stands, what was set, the recipe and its picture.
+
+    ``score`` is NaN without one. ``surplus`` is what speaks against a tile among those of equal score.
+    """
 
     index: tuple[int, ...]
     values: Mapping[str, Any]
     recipe: Recipe
     preview: Preview
     score: float = float("nan")
+    surplus: int = 0
 
     @property
     def image(self) -> NDArray[np.float32]:
@@ -131,8 +136,11 @@ def _combinations(
     return made
 
 
+def merit(tile: Tile) -> tuple[float, int]:
+    """Larger is better: the score, at equal scores the smaller surplus; no score is worst."""
+    return (tile.score, -tile.surplus) if tile.score == tile.score else (-math.inf, 0)
+
+
 def ranked(tiles: Sequence[Tile]) -> tuple[Tile, ...]:
-    """Best first; tiles of equal score stay in the order of the grid, those without score come last."""
-    return tuple(
-        sorted(tiles, key=lambda tile: (np.isnan(tile.score), -tile.score if tile.score == tile.score else 0.0))
-    )
+    """Best first; tiles of equal merit stay in the order of the grid, those without score come last."""
+    return tuple(sorted(tiles, key=merit, reverse=True))

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from cell_curator.core.sweep_axes import Sweepable, start_range, values_between
 from cell_curator.widgets.controls import ignore_wheel
-from cell_curator.widgets.sweep_grid import Axis
+from cell_curator.widgets.sweep_layout import Axis
 
 _NONE = "none"
 _MOST_STEPS = 20

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,25 +17,15 @@ from qtpy.QtGui import QColor, QFontMetrics, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from cell_curator.core.recipe import Recipe
-from cell_curator.core.sweep import Tile, ranked
-from cell_curator.core.sweep_axes import Sweepable
+from cell_curator.core.sweep import Tile, merit, ranked
 from cell_curator.widgets import style
-from cell_curator.widgets.sweep_paint import GAP, badge, draw_bold, fit, flow, frame, outline_image, to_pixmap
-
-Index = tuple[int, ...]
+from cell_curator.widgets.sweep_layout import GAP, Axis, Index, Layout, fitted, flowing, header_room, in_rows
+from cell_curator.widgets.sweep_paint import badge, draw_bold, frame, outline_image, to_pixmap
 
 _TEXT = {"light": "#20242b"}
 _TEXT_DARK = "#e8eaee"
 _REST_MS = 90  # after the window's size changed, until tiles are scaled smoothly
 _EMPTY = "Choose one to three parameters above, then press “Make the sheet”.\nEvery tile shows the part in view."
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One direction of a sheet: a parameter and its values."""
-
-    parameter: Sweepable
-    values: tuple[Any, ...]
 
 
 class SheetView(QWidget):
@@ -53,9 +42,7 @@ class SheetView(QWidget):
         self._tiles: dict[Index, Tile] = {}
         self._pictures: dict[Index, QPixmap] = {}
         self._scaled: dict[Index, QPixmap] = {}
-        self._slots: dict[Index, QRect] = {}
-        self._columns = 1
-        self._order: list[Index] = []
+        self._layout = Layout()
         self._present: Recipe | None = None
         self._best: tuple[Index, ...] = ()
         self._aspect = 1.0
@@ -63,6 +50,7 @@ class SheetView(QWidget):
         self._by_score, self._outlines = False, True
         self._hover: Index | None = None
         self._cursor: Index | None = None
+        self._large = False  # the tile pointed at fills the view
         self._theme = "dark"
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -81,8 +69,9 @@ class SheetView(QWidget):
         self._tiles.clear()
         self._pictures.clear()
         self._best, self._hover, self._cursor = (), None, None
-        self._sheet, self._by_score = 0, False
+        self._sheet, self._by_score, self._large = 0, False, False
         self._relay()
+        self.pointed.emit("")
 
     def add(self, tile: Tile) -> None:
         """Show a tile, or the same tile with its score."""
@@ -90,8 +79,9 @@ class SheetView(QWidget):
             self._pictures[tile.index] = to_pixmap(tile.image)
         self._tiles[tile.index] = tile
         self._scaled.pop(tile.index, None)
-        top = ranked([*self._tiles.values()])[0].score
-        self._best = tuple(other.index for other in self._tiles.values() if other.score == top)
+        top = ranked([*self._tiles.values()])[0]
+        alike = [other.index for other in self._tiles.values() if merit(other) == merit(top)]
+        self._best = () if math.isnan(top.score) else tuple(alike)
         if self._by_score:
             self._relay()
         self.update()
@@ -124,7 +114,7 @@ class SheetView(QWidget):
     @property
     def tiles(self) -> tuple[Tile, ...]:
         """The tiles so far, in the order shown."""
-        return tuple(self._tiles[index] for index in self._order if index in self._tiles)
+        return tuple(self._tiles[index] for index in self._layout.order if index in self._tiles)
 
     @property
     def best(self) -> tuple[Tile, ...]:
@@ -133,16 +123,18 @@ class SheetView(QWidget):
 
     def place_of(self, tile: Tile) -> QRect:
         """Where a tile is drawn; empty while another sheet is shown."""
-        return QRect(self._slots.get(tile.index, QRect()))
+        return QRect(self._layout.slots.get(tile.index, QRect()))
 
     def describe(self, index: Index, separator: str = ",  ") -> str:
         """All values of a tile, its score and rank."""
         parts = [f"{axis.parameter.title}: {axis.parameter.say(axis.values[at])}" for axis, at in self._named(index)]
         tile = self._tiles.get(index)
         if tile is not None and not math.isnan(tile.score):
-            scored = [other.score for other in self._tiles.values() if not math.isnan(other.score)]
-            rank = 1 + sum(score > tile.score for score in scored)
+            scored = [other for other in self._tiles.values() if not math.isnan(other.score)]
+            rank = 1 + sum(merit(other) > merit(tile) for other in self._tiles.values())
             parts.append(f"AP {tile.score:.2f}, rank {rank} of {len(scored)}")
+            if tile.surplus:
+                parts.append(f"{tile.surplus} found where no cell is labelled")
         return separator.join(parts)
 
     # ------------------------------------------------------------------ layout
@@ -157,12 +149,15 @@ class SheetView(QWidget):
 
     def _relay(self, *, smooth: bool = True) -> None:
         """Lay out all tiles anew."""
-        self._slots, self._order = {}, []
-        if self._axes:
-            if self._flows:
-                self._lay_flow()
-            else:
-                self._lay_grid()
+        metrics = QFontMetrics(self.font())
+        if not self._axes:
+            self._layout = Layout()
+        elif self._flows:
+            indices = self._ordered()
+            widest = max(metrics.horizontalAdvance(self._caption(index)) for index in indices) + 6
+            self._layout = flowing(indices, widest, self.size(), self._aspect, metrics)
+        else:
+            self._layout = in_rows(self._axes, self._sheet, self.size(), self._aspect, metrics)
         self._scaled.clear()
         if not smooth:
             self._rest.start()
@@ -172,45 +167,13 @@ class SheetView(QWidget):
         self._scaled.clear()
         self.update()
 
-    def _lay_grid(self) -> None:
-        rows, columns = len(self._axes[-2].values), len(self._axes[-1].values)
-        left, top = self._headers()
-        wide = (self.width() - left - GAP * (columns - 1)) / columns
-        high = (self.height() - top - GAP * (rows - 1)) / rows
-        width, height = fit(self._aspect, wide, high)
-        start = left + max(0, self.width() - left - columns * width - (columns - 1) * GAP) // 2
-        self._columns = columns
-        head = (self._sheet,) if len(self._axes) == 3 else ()
-        for row in range(rows):
-            for column in range(columns):
-                index = (*head, row, column)
-                self._order.append(index)
-                self._slots[index] = QRect(start + column * (width + GAP), top + row * (height + GAP), width, height)
-
-    def _lay_flow(self) -> None:
+    def _ordered(self) -> list[Index]:
+        """All tiles in the order in which they flow; those to come last."""
         indices = list(np.ndindex(*(len(axis.values) for axis in self._axes)))
-        if self._by_score:
-            best = [tile.index for tile in ranked([self._tiles[i] for i in indices if i in self._tiles])]
-            indices = best + [index for index in indices if index not in self._tiles]
-        caption = QFontMetrics(self.font()).height() + 6
-        widest = max(QFontMetrics(self.font()).horizontalAdvance(self._caption(index)) for index in indices) + 6
-        top = caption + 6
-        area = QSize(self.width(), self.height() - top)
-        columns, width, height = flow(len(indices), area, self._aspect, caption, widest)
-        cell = max(width, widest)
-        start = max(0, self.width() - columns * cell - (columns - 1) * GAP) // 2
-        self._columns, self._order = columns, indices
-        for place, index in enumerate(indices):
-            row, column = divmod(place, columns)
-            x = start + column * (cell + GAP) + (cell - width) // 2
-            self._slots[index] = QRect(x, top + row * (height + caption + GAP), width, height)
-
-    def _headers(self) -> tuple[int, int]:
-        """Room for the values and titles to the left and above."""
-        metrics = QFontMetrics(self.font())
-        values = [self._axes[-2].parameter.say(value, unit=False) for value in self._axes[-2].values]
-        left = metrics.height() + 10 + max(metrics.horizontalAdvance(text) for text in values) + 8
-        return left, 2 * metrics.height() + 12
+        if not self._by_score:
+            return indices
+        best = [tile.index for tile in ranked([self._tiles[index] for index in indices if index in self._tiles])]
+        return best + [index for index in indices if index not in self._tiles]
 
     def _caption(self, index: Index) -> str:
         return ",  ".join(axis.parameter.say(axis.values[at]) for axis, at in self._named(index))
@@ -226,12 +189,15 @@ class SheetView(QWidget):
         if not self._axes:
             painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), _EMPTY)
             return
+        if self._large and (index := self._pointed) in self._tiles:
+            self._draw_large(painter, index)
+            return
         if self._flows:
             names = ",  ".join(axis.parameter.title for axis in reversed(self._axes))
             draw_bold(painter, QRect(0, 0, self.width(), painter.fontMetrics().height() + 2), names)
         else:
             self._draw_headers(painter, text)
-        for index, slot in self._slots.items():
+        for index, slot in self._layout.slots.items():
             if event.rect().intersects(slot.adjusted(-GAP, -GAP, GAP, 3 * GAP + 12)):
                 self._draw_tile(painter, index, slot, text)
 
@@ -265,15 +231,20 @@ class SheetView(QWidget):
             below = QRect(slot.left() - 200, slot.bottom() + 5, slot.width() + 400, painter.fontMetrics().height() + 2)
             painter.drawText(below, int(Qt.AlignmentFlag.AlignHCenter), self._caption(index))
 
+    def _draw_large(self, painter: QPainter, index: Index) -> None:
+        slot = fitted(self._aspect, self.size())
+        painter.drawPixmap(slot.topLeft(), self._drawn(index, slot.size()))
+        badge(painter, slot, (self.describe(index), self._caption(index)), QColor(0, 0, 0, 190), QColor("white"))
+
     def _draw_headers(self, painter: QPainter, text: QColor) -> None:
         metrics = painter.fontMetrics()
-        first, last = self._slots[self._order[0]], self._slots[self._order[-1]]
+        first, last = self._layout.slots[self._layout.order[0]], self._layout.slots[self._layout.order[-1]]
         across, down = self._axes[-1], self._axes[-2]
         middle = (first.left() + last.right()) // 2
         title = QRect(middle - self.width(), 0, 2 * self.width(), metrics.height() + 2)
         draw_bold(painter, title, f"{across.parameter.title_with_unit}  →")
         painter.save()
-        painter.translate(first.left() - self._headers()[0], (first.top() + last.bottom()) // 2)
+        painter.translate(first.left() - header_room(self._axes, metrics)[0], (first.top() + last.bottom()) // 2)
         painter.rotate(-90)
         along = QRect(-self.height(), 0, 2 * self.height(), metrics.height() + 2)
         draw_bold(painter, along, f"←  {down.parameter.title_with_unit}")
@@ -282,12 +253,12 @@ class SheetView(QWidget):
         names = [across.parameter.say(value, unit=False) for value in across.values]
         every = math.ceil((max(map(metrics.horizontalAdvance, names)) + 4) / (first.width() + GAP))
         for column in range(0, len(names), every):
-            slot = self._slots[self._order[column]]
+            slot = self._layout.slots[self._layout.order[column]]
             box = QRect(slot.center().x() - 100, metrics.height() + 6, 200, metrics.height() + 2)
             painter.drawText(box, int(Qt.AlignmentFlag.AlignHCenter), names[column])
         every = math.ceil(metrics.height() / (first.height() + GAP))
         for row in range(0, len(down.values), every):
-            slot = self._slots[self._order[row * self._columns]]
+            slot = self._layout.slots[self._layout.order[row * self._layout.columns]]
             box = QRect(0, slot.center().y() - metrics.height(), slot.left() - 8, 2 * metrics.height())
             flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             painter.drawText(box, int(flags), down.parameter.say(down.values[row], unit=False))
@@ -296,17 +267,21 @@ class SheetView(QWidget):
     def _picture(self, index: Index, size: QSize) -> QPixmap:
         """The tile at this size, kept until it changes."""
         if index not in self._scaled:
-            picture = self._pictures[index]
-            smooth = size.width() < picture.width() and not self._rest.isActive()
-            mode = Qt.TransformationMode.SmoothTransformation if smooth else Qt.TransformationMode.FastTransformation
-            scaled = picture.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, mode)
-            found = getattr(self._tiles[index], "found", None)
-            if self._outlines and found is not None and found.size:
-                painter = QPainter(scaled)
-                painter.drawImage(0, 0, outline_image(found, size))
-                painter.end()
-            self._scaled[index] = scaled
+            self._scaled[index] = self._drawn(index, size)
         return self._scaled[index]
+
+    def _drawn(self, index: Index, size: QSize) -> QPixmap:
+        """The tile with the cells found in it."""
+        picture = self._pictures[index]
+        smooth = size.width() < picture.width() and not self._rest.isActive()
+        mode = Qt.TransformationMode.SmoothTransformation if smooth else Qt.TransformationMode.FastTransformation
+        scaled = picture.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, mode)
+        found = getattr(self._tiles[index], "found", None)
+        if self._outlines and found is not None and found.size:
+            painter = QPainter(scaled)
+            painter.drawImage(0, 0, outline_image(found, size))
+            painter.end()
+        return scaled
 
     # ------------------------------------------------------------------ mouse and keys
 
@@ -323,8 +298,13 @@ class SheetView(QWidget):
         """Nothing lies under the mouse."""
         self._point(None)
 
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802
+        """The right button shows the tile large."""
+        self._show_large(event.button() == Qt.MouseButton.RightButton)
+
     def mouseReleaseEvent(self, event: Any) -> None:  # noqa: N802
         """Choose the tile under the mouse."""
+        self._show_large(False)
         index = self._at(event.position().toPoint())
         if event.button() == Qt.MouseButton.LeftButton and index in self._tiles:
             self._cursor = index
@@ -335,15 +315,25 @@ class SheetView(QWidget):
         by = {
             Qt.Key.Key_Left: -1,
             Qt.Key.Key_Right: 1,
-            Qt.Key.Key_Up: -self._columns,
-            Qt.Key.Key_Down: self._columns,
+            Qt.Key.Key_Up: -self._layout.columns,
+            Qt.Key.Key_Down: self._layout.columns,
         }.get(event.key())
-        if by is not None and self._order:
+        if by is not None and self._layout.order:
             self._move(by)
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._cursor in self._tiles:
             self._choose(self._cursor)
+        elif event.key() == Qt.Key.Key_Space:
+            self._show_large(True)
         else:
             super().keyPressEvent(event)
+
+    def keyReleaseEvent(self, event: Any) -> None:  # noqa: N802
+        """Space was let go."""
+        if event.key() == Qt.Key.Key_Space:
+            if not event.isAutoRepeat():
+                self._show_large(False)
+        else:
+            super().keyReleaseEvent(event)
 
     def event(self, event: Any) -> bool:
         """All values of a tile as its tooltip."""
@@ -352,7 +342,7 @@ class SheetView(QWidget):
             if index is None:
                 QToolTip.hideText()
             else:
-                QToolTip.showText(event.globalPos(), self.describe(index, "\n"), self, self._slots[index])
+                QToolTip.showText(event.globalPos(), self.describe(index, "\n"), self, self._layout.slots[index])
             return True
         return bool(super().event(event))
 
@@ -364,19 +354,31 @@ class SheetView(QWidget):
     def focusOutEvent(self, event: Any) -> None:  # noqa: N802
         """The cursor is not seen."""
         super().focusOutEvent(event)
+        self._large = False
         self.update()
 
     def _move(self, by: int) -> None:
-        if self._cursor not in self._order:
+        if self._cursor not in self._layout.order:
             used = [tile.index for tile in self.tiles if tile.recipe == self._present]
-            self._cursor = used[0] if used else self._order[0]
+            self._cursor = used[0] if used else self._layout.order[0]
         else:
-            at = self._order.index(self._cursor)
-            same_row = at // self._columns == (at + by) // self._columns
-            if 0 <= at + by < len(self._order) and (abs(by) != 1 or self._columns == 1 or same_row):
-                self._cursor = self._order[at + by]
+            at = self._layout.order.index(self._cursor)
+            same_row = at // self._layout.columns == (at + by) // self._layout.columns
+            if 0 <= at + by < len(self._layout.order) and (abs(by) != 1 or self._layout.columns == 1 or same_row):
+                self._cursor = self._layout.order[at + by]
+        self._hover = None
         self.pointed.emit(self.describe(self._cursor))
         self.update()
+
+    @property
+    def _pointed(self) -> Index | None:
+        """The tile under the mouse, else that under the cursor."""
+        return self._cursor if self._hover is None else self._hover
+
+    def _show_large(self, on: bool) -> None:
+        if on != self._large:
+            self._large = on
+            self.update()
 
     def _choose(self, index: Index) -> None:
         tile = self._tiles[index]
@@ -384,14 +386,16 @@ class SheetView(QWidget):
         self.chosen.emit(tile)
 
     def _at(self, point: Any) -> Index | None:
-        return next((index for index, slot in self._slots.items() if slot.contains(point)), None)
+        return next((index for index, slot in self._layout.slots.items() if slot.contains(point)), None)
 
     def _point(self, index: Index | None) -> None:
         if index == self._hover:
             return
         for changed in (self._hover, index):
-            if changed in self._slots:
-                self.update(self._slots[changed].adjusted(-GAP, -GAP, GAP, GAP))
+            if changed in self._layout.slots:
+                self.update(self._layout.slots[changed].adjusted(-GAP, -GAP, GAP, GAP))
         self._hover = index
+        if self._large:
+            self.update()
         self.setCursor(Qt.CursorShape.PointingHandCursor if index in self._tiles else Qt.CursorShape.ArrowCursor)
         self.pointed.emit("" if index is None else self.describe(index))

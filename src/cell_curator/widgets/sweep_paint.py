@@ -1,4 +1,4 @@
-"""How the tiles of a contact sheet are drawn and fitted: pictures, outlines, frames and badges."""
+"""How the tiles of a contact sheet are drawn: pictures, outlines, frames and badges."""
 
 from __future__ import annotations
 
@@ -10,29 +10,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPen, QPixmap
 
-GAP = 8
-"""Between tiles, px."""
 _OUTLINE = (240, 228, 66)  # yellow of Okabe & Ito: found cells
-
-
-def fit(aspect: float, wide: float, high: float) -> tuple[int, int]:
-    """Width and height of the largest tile of this aspect."""
-    width = min(wide, high * aspect)
-    return max(8, int(width)), max(8, int(width / aspect))
-
-
-def flow(count: int, area: QSize, aspect: float, caption: int, least: int) -> tuple[int, int, int]:
-    """Columns, width and height of so many tiles, as large as they fit, with ``caption`` px below each.
-
-    A column is at least ``least`` px wide, so that captions do not touch.
-    """
-    best = (1, 8, 8)
-    for columns in range(1, count + 1):
-        wide = (area.width() - GAP * (columns - 1)) / columns
-        width, height = fit(aspect, wide, area.height() / -(-count // columns) - caption - GAP)
-        if width > best[1] and (wide >= least or columns == 1):
-            best = (columns, width, height)
-    return best
 
 
 def to_pixmap(image: NDArray[np.float32]) -> QPixmap:

@@ -34,11 +34,12 @@ from cell_curator.widgets.dock import Connections, line
 from cell_curator.widgets.job_line import JobLine
 from cell_curator.widgets.runner import Outcome
 from cell_curator.widgets.sweep_axis import AxisEdit
-from cell_curator.widgets.sweep_grid import Axis, SheetView
+from cell_curator.widgets.sweep_grid import SheetView
+from cell_curator.widgets.sweep_layout import Axis
 from cell_curator.widgets.workbench import Workbench
 
 _SIZE = (1000, 760)
-_HINT = "Click a tile to use its recipe.  Arrow keys move, Enter uses, Esc closes."
+_HINT = "Click a tile to use its recipe; hold the right button to see it large.  Keys: arrows, Space, Enter, Esc"
 _NO_PROJECT = "Needs a project: open the image as part of one, then find and review a few cells"
 _NO_CELLS = "No reviewed cell is in view: accept, correct or lock a few cells in Review, or move the view to some"
 _GONE = "The image is no longer in the project"
