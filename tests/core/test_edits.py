@@ -289,7 +289,9 @@ def test_growing_and_shrinking_follow_the_distance_to_the_outline(cells, px):
 
 
 def test_growing_stops_at_neighbours_and_shares_gaps(cells):
-    after = grow(cells, [1, 2], px=9).applied(cells)
+    edit = grow(cells, [1, 2], px=9)
+    after = edit.applied(cells)
+    assert edit.note == ""
     assert np.array_equal(after == 3, cells == 3)
     assert after[15, 24] in (1, 2)
     assert abs(int((after[15, 24:26] == 1).sum()) - 1) <= 1

@@ -66,9 +66,11 @@ def grow(labels: Labels, values: Collection[int], *, px: float = 1.0, locked: Co
     owner[nearest[mask]] = before[mask]
     # 5×5 masks measure a knight's move as 2.1969, and lengths up to 2 % too short or long.
     reached = (distance <= px * 1.02) & (before == 0)
+    if not reached.any():
+        raise UserError(joined("there is no room to grow; neighbours are all around", note))
     after = before.copy()
     after[reached] = owner[nearest[reached]]
-    return changed(box, before, after, note=note or "there is no room to grow; neighbours are all around")
+    return changed(box, before, after, note=note)
 
 
 def shrink(labels: Labels, values: Collection[int], *, px: float = 1.0, locked: Collection[int] = ()) -> LabelEdit:
