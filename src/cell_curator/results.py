@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
-from cell_curator.core.jobs import Job, Progress, drive, each, scaled
+from cell_curator.core.jobs import Job, Progress, drive, scaled
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import PatchParameters
@@ -25,8 +25,6 @@ from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.io.folders import make_folder
 from cell_curator.io.formats.csv import write_cells, write_clusters, write_errors, write_outliers
-from cell_curator.io.labels import write_labels
-from cell_curator.io.project import ImageRecord
 from cell_curator.io.recipes import write_recipe
 from cell_curator.io.report import ReportContent, ReportImage, ReportMap, write_report
 from cell_curator.session import Session
@@ -85,21 +83,6 @@ def save_outliers(session: Session, path: Path) -> Path:
     """Write score and reasons of every cell, the most suspicious first."""
     write_outliers(path, session.cells, image_names(session))
     return path
-
-
-def save_labels(session: Session, folder: Path) -> Job[tuple[Path, ...]]:
-    """Write the label image of every image as ``<name>.tif``."""
-    written: list[Path] = []
-
-    def one(record: ImageRecord) -> Job[None]:
-        path = folder / f"{record.name}.tif"
-        make_folder(path.parent)
-        write_labels(path, session.labels(record.image_id), pixel_size_um=record.pixel_size_um)
-        written.append(path)
-        yield from ()
-
-    yield from each(session.images, one, name=lambda record: record.name)
-    return tuple(written)
 
 
 def save_report(session: Session, path: Path, failed: Failed = (), notes: Sequence[str] = ()) -> Job[Path]:

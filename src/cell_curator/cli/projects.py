@@ -1,4 +1,4 @@
-"""Commands on a project folder: run, outliers, embed, export."""
+"""Commands on a project folder: run, outliers, embed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(
     start = time.monotonic()
     find_images(images)  # so that no project is made of a wrong path
     chosen = None if recipe is None else read_recipe(recipe)
-    with _session(out, create=True) as session:
+    with open_session(out, create=True) as session:
         if chosen is not None:
             session.put(chosen)
         _put(session, typed, SegmentParameters, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
@@ -90,7 +90,7 @@ def outliers(project: Project, *, typed: Typed) -> Answer:
     """
     from cell_curator.results import save_outliers
 
-    with _session(project) as session:
+    with open_session(project) as session:
         _put(session, typed, OutlierParameters)
         flagged = follow(session.score_outliers())
         path = save_outliers(session, session.folder / "outliers.csv")
@@ -114,7 +114,7 @@ def embed(
     """
     from cell_curator.results import save_clusters
 
-    with _session(project) as session:
+    with open_session(project) as session:
         _put(session, typed, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
         made = follow(session.embed())
         path = save_clusters(session, session.folder / "clusters.csv")
@@ -125,27 +125,8 @@ def embed(
     return Answer({"model": model, **_map_data(made), "notes": made.notes, "file": path}, f"{text}\n{path}")
 
 
-@command(app)
-def export(
-    project: Project,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the files.", show_default=False)],
-    *,
-    format: Annotated[
-        Literal["csv", "labels"],
-        typer.Option("--format", help="csv: tables of cells and clusters. labels: one label TIFF for each image."),
-    ] = "csv",
-) -> Answer:
-    """Write a project in a form that other programs read."""
-    from cell_curator.results import save_labels, save_tables
-
-    with _session(project) as session:
-        written = save_tables(session, out) if format == "csv" else follow(save_labels(session, out))
-    data = {"format": format, "files": written}
-    return Answer(data, "\n".join(str(path) for path in written))
-
-
 @contextmanager
-def _session(folder: Path, *, create: bool = False) -> Iterator[Session]:
+def open_session(folder: Path, *, create: bool = False) -> Iterator[Session]:
     """The project, closed at the end whatever happens; everything runs in this process."""
     from cell_curator.session import Session
 

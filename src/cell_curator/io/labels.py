@@ -81,6 +81,19 @@ def as_labels(labels: NDArray[Any], path: Path | str) -> NDArray[np.int32]:
     return np.ascontiguousarray(labels, dtype=np.int32)
 
 
+def notes_on(labels: NDArray[np.int32]) -> tuple[str, ...]:
+    """What a person should know of labels that came from elsewhere: cells in several pieces, which are kept so."""
+    from skimage.measure import label
+
+    pieces: NDArray[Any] = label(labels, background=0, connectivity=2)
+    inside = labels > 0
+    pairs = np.unique(np.stack([labels[inside], pieces[inside]]), axis=1)
+    count = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    if not count:
+        return ()
+    return ("1 cell is in several pieces",) if count == 1 else (f"{count} cells are in several pieces",)
+
+
 def write_labels(path: Path | str, labels: NDArray[Any], *, pixel_size_um: float | None = None) -> None:
     """Write (Y, X) labels as a compressed TIFF, uint16 where they fit and uint32 otherwise.
 

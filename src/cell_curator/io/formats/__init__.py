@@ -1,1 +1,1 @@
-"""One file per foreign format."""
+"""Formats of other programs, one file each; a list of them is `registry.FORMATS`."""

@@ -1,5 +1,8 @@
 """Tables of cells as CSV files that any spreadsheet, R or pandas reads.
 
+``cells.csv`` of an export has further columns where they can be known: lengths in µm (``area_um2``, ``major_axis_um``…)
+and grey levels of each channel (``mean_<channel>``…).
+
 UTF-8, comma, point as decimal mark, one header line; written whole or not at all. Image names
 are the project's (``"condition/A-03"``), ids are the project's cell ids. There is no import:
 a table is an answer, not a place to edit.
@@ -15,19 +18,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.cells import CellTable
+from cell_curator.core.jobs import Job
 from cell_curator.io.atomic import write_atomic
+from cell_curator.io.formats.base import Content, Format, one_file
+from cell_curator.io.formats.measurements import by_channel, in_micrometres
 
 _FIRST = ["image", "condition", "label", "y", "x", "area"]
 _LAST = ["score", "flags", "verdict", "cluster"]
 
 
-def write_cells(path: Path | str, cells: CellTable, image_names: Mapping[int, str]) -> None:
+def write_cells(
+    path: Path | str, cells: CellTable, image_names: Mapping[int, str], more: pd.DataFrame | None = None
+) -> None:
     """Write one row per cell: cell_id, image, condition, label, y, x, area, …, flags, verdict, cluster.
 
     Parameters
     ----------
     image_names
         Name by image id.
+    more
+        Further columns by cell id, put behind the measurements.
 
     Raises
     ------
@@ -37,7 +47,10 @@ def write_cells(path: Path | str, cells: CellTable, image_names: Mapping[int, st
     frame = cells.frame
     middle = [name for name in frame.columns if name not in (*_FIRST, *_LAST)]
     named = frame.assign(image=frame["image"].map(image_names))
-    _write(path, named[[*_FIRST, *middle, *_LAST]].reset_index())
+    parts = [named[[*_FIRST, *middle]], named[_LAST]]
+    if more is not None:
+        parts.insert(1, more.reindex(frame.index))
+    _write(path, pd.concat(parts, axis=1).rename_axis("cell_id").reset_index())
 
 
 def write_clusters(
@@ -69,6 +82,27 @@ def write_clusters(
     columns = [f"latent_{n + 1}" for n in range(latent.shape[1])]
     numbers = pd.DataFrame(latent[still], columns=columns, index=table.index)
     _write(path, pd.concat([table, numbers], axis=1).rename_axis("cell_id").reset_index())
+
+
+def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
+    """Write ``cells.csv``, and ``clusters.csv`` where there is a map; ``out`` may be a ``.csv`` for the cells alone.
+
+    Raises
+    ------
+    UserError
+        A file cannot be written, or an original of several channels is gone.
+    """
+    path = one_file(out, "cells.csv")
+    names = {record.image_id: record.name for record in content.records}
+    sizes = {record.image_id: record.pixel_size_um for record in content.records}
+    channels = yield from by_channel(content)
+    table, stored = CellTable(content.cells), content.embedding
+    more = pd.concat([in_micrometres(content.cells, sizes), channels.reindex(content.cells.index)], axis=1)
+    write_cells(path, table, names, more)
+    if path == out or stored is None:
+        return (path,)
+    write_clusters(out / "clusters.csv", table, names, stored.cell_id, stored.map2d, stored.latent)
+    return (path, out / "clusters.csv")
 
 
 def write_outliers(path: Path | str, cells: CellTable, image_names: Mapping[int, str]) -> None:
@@ -108,3 +142,14 @@ def write_errors(path: Path | str, failed: Iterable[tuple[str, str]]) -> None:
 def _write(path: Path | str, table: pd.DataFrame) -> None:
     text = table.to_csv(index=False, lineterminator="\n", float_format="%.7g")
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+FORMAT = Format(
+    name="csv",
+    title="Tables (CSV)",
+    ending="cells.csv",
+    lossless=False,
+    cannot_hold="masks",
+    write=write,
+    aliases=("table", "tables", "cells.csv"),
+)

@@ -112,12 +112,12 @@ class Canvas:
         self.overlapping += hidden
         self.empty += not drawn
 
-    def put_mask(self, label: int, mask: NDArray[np.bool_]) -> None:
-        """Paint one cell from a (Y, X) mask of the whole image."""
-        covered = mask & (self.labels > 0)
-        self.labels[mask & ~covered] = label
-        self.overlapping += bool(covered.any())
-        self.empty += not bool((mask & ~covered).any())
+    def put_pixels(self, label: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
+        """Paint one cell from its pixels."""
+        free = self.labels[rows, columns] == 0
+        self.labels[rows[free], columns[free]] = label
+        self.overlapping += not bool(free.all())
+        self.empty += not bool(free.any())
 
     def notes(self) -> tuple[str, ...]:
         """What was not as a label image wants it."""
