@@ -4,7 +4,9 @@ import pytest
 from skimage.morphology import black_tophat, disk, white_tophat
 
 from cell_curator.core.grey_levels import extremes, quantise
+from cell_curator.core.morphology import dilate
 from cell_curator.core.preprocess import chain, prepare
+from cell_curator.core.preview import preview
 from cell_curator.core.recipe import (
     STEPS,
     Background,
@@ -17,7 +19,8 @@ from cell_curator.core.recipe import (
     TotalVariation,
     ZeroBelow,
 )
-from cell_curator.core.steps import bend, black_below, clahe_note, equalise, remove_background
+from cell_curator.core.steps import bend, black_below, clahe_note, coarse_background, equalise, remove_background
+from cell_curator.samples.scenes import nuclei_on_grooves
 
 ALL_ON = Recipe(
     rotate=Rotate(enabled=True),
@@ -63,6 +66,34 @@ def test_a_wide_glow_goes_and_a_small_cell_stays(discs):
     # A top-hat keeps what the glow rises over a disk beside the cell; far less than the glow itself.
     assert clean[cell > 0].mean() > 0.9
     assert clean[cell == 0].max() < 0.3
+
+
+@pytest.mark.parametrize("method", ["black top-hat", "white top-hat"])
+@pytest.mark.parametrize(("radius", "most"), [(8, 0.02), (15, 0.02), (60, 0.02)])
+@pytest.mark.parametrize("scale", [1.0, 1.6, 3.0])
+def test_a_background_seen_coarsely_is_about_the_exact_one(method, radius, most, scale):
+    image = nuclei_on_grooves(0, size=700, count=90).image[0].astype(np.float32)
+    background = Background(method=method, radius_px=radius)
+    sign = background.sign
+    exact = dilate(dilate(image, radius, sign), radius, -sign)
+    shape = (round(700 / scale), round(700 / scale))
+    coarse = coarse_background(image, background, scale=1.0, shape=shape)
+    assert coarse.shape == shape
+    off = np.abs(coarse - cv2.resize(exact, shape, interpolation=cv2.INTER_AREA)).mean()
+    assert off < most * np.ptp(np.percentile(image, (0.1, 99.9)))
+
+
+@pytest.mark.parametrize("step", [1.0, 2.27, 4.0])
+@pytest.mark.parametrize(("radius", "method"), [(5, "black top-hat"), (15, "black top-hat"), (15, "white top-hat")])
+def test_a_preview_without_background_looks_as_in_the_whole(step, radius, method):
+    image = nuclei_on_grooves(3, size=1000, count=180).image
+    recipe = Recipe(background=Background(enabled=True, radius_px=radius, method=method))
+    shown = preview(image, recipe, step=step)
+    whole = prepare(image, recipe).image
+    height, width = (round(side * by) for side, by in zip(shown.image.shape, shown.scale, strict=True))
+    whole = cv2.copyMakeBorder(whole, 0, max(0, height - 1000), 0, max(0, width - 1000), cv2.BORDER_REFLECT_101)
+    reduced = cv2.resize(whole[:height, :width], shown.image.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(reduced - shown.image).mean() < 0.02
 
 
 def test_zero_below_blackens_the_share_asked_for(rng):

@@ -111,6 +111,7 @@ def chain(
     *,
     scale: float = 1.0,
     tiles: tuple[int, int] | None = None,
+    background: Grey | None = None,
 ) -> Iterator[tuple[str, Grey]]:
     """Every enabled step after the choice of the channel, with the picture that it makes.
 
@@ -127,12 +128,14 @@ def chain(
         Pixels of the original that one pixel of ``grey`` stands for along an axis.
     tiles
         Number of CLAHE tiles (down, across); default: as the recipe says.
+    background
+        Of `steps.coarse_background`; made here, exactly, if it is not given.
     """
     if recipe.background.enabled:
         if "background" not in levels:
             levels["background"] = extremes(grey)
         darkest = levels["background"][0]
-        grey = remove_background(grey, recipe.background, scale=scale, darkest=darkest, out=grey)
+        grey = remove_background(grey, recipe.background, scale=scale, darkest=darkest, estimate=background, out=grey)
         yield "background", grey
     if recipe.clahe.enabled:
         if "clahe" not in levels:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -19,14 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.density import adapt, covered_fraction
-from cell_curator.core.grey_levels import extremes, stretch
+from cell_curator.core.grey_levels import extremes, histogram, stretch
 from cell_curator.core.preprocess import chain, smooth
-from cell_curator.core.recipe import Channel, Recipe, Tone, ZeroBelow
-from cell_curator.core.steps import Grey, Levels, clahe_tiles, select_channel
+from cell_curator.core.recipe import Background, Channel, Recipe, Rotate, Tone, ZeroBelow
+from cell_curator.core.steps import (
+    Grey,
+    Levels,
+    clahe_tiles,
+    coarse_background,
+    pool,
+    select_channel,
+)
 from cell_curator.core.total_variation import denoise_tv
 
 Region = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels of the original, half open."""
+
+BINS = 192
+"""Of the histograms that are shown."""
 
 _SIDE = 768  # px, of an overview
 # Averaging noise away before a step changes what the step makes of it. So many pixels are worked on at full
@@ -42,15 +52,28 @@ class Overview:
     """Every so-manieth pixel of an image, ``small`` (C, y, x), and the size (Y, X) of the whole.
 
     Pixels are picked, not averaged: noise and extremes stay as they are, and with them the percentiles.
-    ``extremes`` holds each channel's smallest and largest value where all pixels were at hand.
+    ``extremes`` holds each channel's smallest and largest value where all pixels were at hand, and ``blocks``
+    the darkest and the brightest of those that each picked one stands for, both (C, y, x).
     """
 
     small: NDArray[Any]
     shape: tuple[int, int]
     extremes: tuple[Levels, ...] = ()
+    blocks: tuple[NDArray[Any], NDArray[Any]] | None = None
+    _last: dict[Recipe, Measured] = field(default_factory=dict, repr=False, compare=False)
 
     def measure(self, recipe: Recipe) -> Measured:
-        """What the recipe's steps need to know of the whole image. A few milliseconds."""
+        """What the recipe's steps need to know of the whole image: a few milliseconds, nothing where it is known."""
+        # After these steps nothing is measured any more.
+        steps = _undenoised(recipe).model_copy(update={"rotate": Rotate(), "tone": Tone()})
+        known = self._last.get(steps)
+        if known is None:
+            known = self._measure(steps)
+            self._last.clear()
+            self._last[steps] = known
+        return replace(known, recipe=recipe.model_copy(update={"clip": known.recipe.clip, "clahe": known.recipe.clahe}))
+
+    def _measure(self, recipe: Recipe) -> Measured:
         grey = select_channel(self.small, recipe.channel)
         used: dict[str, float] = {}
         if recipe.clip.adaptive or recipe.clahe.adaptive:
@@ -59,10 +82,20 @@ class Overview:
         first = "background" if recipe.background.enabled else "clahe" if recipe.clahe.enabled else "normalise"
         levels: dict[str, Levels] = {first: raw}
         scale = self.shape[0] / grey.shape[0]
-        steps = _undenoised(recipe).model_copy(update={"tone": Tone()})  # after these nothing is measured any more
-        for _ in chain(grey, steps, levels, scale=scale, tiles=clahe_tiles(self.shape, recipe.clahe)):
-            pass
-        return Measured(recipe, levels, raw, used)
+        counts = unit_counts(grey) if first == "normalise" and not recipe.normalise.enabled else None
+        tiles, estimate = clahe_tiles(self.shape, recipe.clahe), self._background(recipe, scale)
+        for name, picture in chain(grey, recipe, levels, scale=scale, tiles=tiles, background=estimate):
+            if name in ("clahe", "normalise"):
+                counts = unit_counts(picture)
+        assert counts is not None  # what is beyond 0..1 is always normalised
+        return Measured(recipe, levels, raw, counts, used)
+
+    def _background(self, recipe: Recipe, scale: float) -> Grey | None:
+        if not recipe.background.enabled or self.blocks is None:
+            return None
+        darkest, brightest = self.blocks
+        blocks = select_channel(brightest if recipe.background.sign > 0 else darkest, recipe.channel)
+        return coarse_background(blocks, recipe.background, scale=scale, shape=blocks.shape)
 
     def _raw_levels(self, grey: Grey, channel: Channel) -> Levels:
         single = channel.mode == "index" or (channel.mode == "auto" and len(self.small) != 3)
@@ -71,13 +104,23 @@ class Overview:
         return extremes(grey)
 
 
+def unit_counts(grey: Grey) -> NDArray[np.int64]:
+    """``(BINS,)`` counts of the levels of an image, evenly from 0 to 1; what is beyond counts as 0 or 1."""
+    return histogram(np.clip(grey, 0.0, 1.0), 0.0, 1.0, BINS)[0]
+
+
 @dataclass(frozen=True)
 class Measured:
-    """The recipe with its adaptive values set, grey levels by step, and those of the raw channel."""
+    """The recipe with its adaptive values set, and what was found in the whole image.
+
+    ``levels`` are grey levels by step and ``raw`` those of the raw channel; ``unclipped`` is the histogram
+    before clipping, as of `unit_counts`.
+    """
 
     recipe: Recipe
     levels: dict[str, Levels]
     raw: Levels
+    unclipped: NDArray[np.int64]
     used: dict[str, float] = field(default_factory=dict)
 
 
@@ -115,9 +158,21 @@ def overview(image: Any, side: int = _SIDE) -> Overview:
     down, across = -(-height // side), -(-width // side)
     small = np.asarray(image[:, ::down, ::across])
     known: tuple[Levels, ...] = ()
-    if isinstance(image, np.ndarray) and np.issubdtype(image.dtype, np.integer):
-        known = tuple((float(channel.min()), float(channel.max())) for channel in image)
-    return Overview(small, (height, width), known)
+    blocks: tuple[NDArray[Any], NDArray[Any]] | None = None
+    if isinstance(image, np.ndarray):
+        if np.issubdtype(image.dtype, np.integer):
+            known = tuple((float(channel.min()), float(channel.max())) for channel in image)
+        darkest, brightest = (
+            np.stack([pool(_poolable(channel), sign, max(down, across))[::down, ::across] for channel in image])
+            for sign in (-1, 1)
+        )
+        blocks = darkest, brightest
+    return Overview(small, (height, width), known, blocks)
+
+
+def _poolable(channel: NDArray[Any]) -> NDArray[Any]:
+    """As it is where OpenCV knows the type."""
+    return channel if channel.dtype in (np.uint8, np.uint16, np.float32) else channel.astype(np.float32)
 
 
 def preview(
@@ -150,8 +205,8 @@ def preview(
     image = image if image.ndim == 3 else image[None]
     measured = (whole or overview(image)).measure(recipe)
     cut = _Cut.of(image.shape[1:], measured.recipe, region, max(1.0, float(step)))
-    grey = cut.read(image, measured.recipe.channel)
-    for _, picture in cut.chain(grey, measured):
+    grey, background = cut.read(image, measured.recipe)
+    for _, picture in cut.chain(grey, measured, background):
         grey = picture
     return Preview(np.ascontiguousarray(cut.visible(grey)), cut.origin, cut.scale, measured.used)
 
@@ -174,9 +229,9 @@ def stages(
     top, left, bottom, right = region or (0, 0, *image.shape[1:])
     step = max(1.0, max(bottom - top, right - left) / side)
     cut = _Cut.of(image.shape[1:], measured.recipe, region, step)
-    grey = cut.read(image, measured.recipe.channel)
+    grey, background = cut.read(image, measured.recipe)
     film = [("Channel", stretch(cut.visible(grey), *measured.raw))]
-    for name, picture in cut.chain(grey, measured):
+    for name, picture in cut.chain(grey, measured, background):
         title = type(getattr(recipe, name)).model_fields["enabled"].title or name
         seen = cut.visible(picture)
         film.append((title, stretch(seen, *extremes(seen)) if name == "background" else seen.copy()))
@@ -194,7 +249,8 @@ def warm_up() -> None:
     Takes seconds the first time on a machine and a fraction of one later; call it in a background thread.
     """
     image = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint16)
-    preview(image, Recipe(zero_below=ZeroBelow(enabled=True), tone=Tone(enabled=True)), step=2.0)
+    steps = {"background": Background(enabled=True), "zero_below": ZeroBelow(enabled=True), "tone": Tone(enabled=True)}
+    preview(image, Recipe(**steps), step=2.0)
     # Denoising that nears its end looks before it steps; one that ends at once goes back.
     denoise_tv(np.eye(8, dtype=np.float32), 0.1, 1e-3)
     denoise_tv(np.eye(8, dtype=np.float32), 0.1, 0.9)
@@ -253,7 +309,6 @@ class _Cut:
 
     y: _Axis
     x: _Axis
-    coarse: bool = False  # a disk takes long: with background removal all is done at the preview's resolution
 
     @classmethod
     def of(cls, shape: tuple[int, ...], recipe: Recipe, region: Region | None, step: float) -> _Cut:
@@ -265,7 +320,6 @@ class _Cut:
         return cls(
             _axis(shape[0], top, bottom, step, halo, tile[0]),
             _axis(shape[1], left, right, step, halo, tile[1]),
-            recipe.background.enabled,
         )
 
     @property
@@ -276,8 +330,9 @@ class _Cut:
     def scale(self) -> tuple[float, float]:
         return self.y.scale, self.x.scale
 
-    def read(self, image: Any, channel: Channel) -> Grey:
-        """The channel in this part, at the preview's resolution."""
+    def read(self, image: Any, recipe: Recipe) -> tuple[Grey, Grey | None]:
+        """The channel in this part, as finely as it is worked on, and its background where that is removed."""
+        channel = recipe.channel
         if channel.mode == "index" and channel.index < image.shape[0]:
             image, channel = image[channel.index : channel.index + 1], Channel(mode="index", index=0)
         # What is not in memory is picked, since reading is what takes time; what is, is averaged.
@@ -290,26 +345,29 @@ class _Cut:
         )
         if below > 0 or right > 0:  # as OpenCV's CLAHE extends an image to whole tiles
             grey = cv2.copyMakeBorder(grey, 0, max(below, 0), 0, max(right, 0), cv2.BORDER_REFLECT_101)
-        return _resized(grey, *self.finer(_PIXELS))
+        size = self.finer(_PIXELS)
+        if not recipe.background.enabled:
+            return _resized(grey, *size), None
+        scale = (self.y.stop - self.y.start) / grey.shape[0]
+        return _resized(grey, *size), coarse_background(grey, recipe.background, scale=scale, shape=size)
 
     def finer(self, pixels: int) -> tuple[int, int]:
         """Size (y, x) to work at: the original's, or what about so many pixels allow; never below the one shown."""
         return self._finer(self.y, pixels), self._finer(self.x, pixels)
 
     def _finer(self, axis: _Axis, pixels: int) -> int:
-        if self.coarse:
-            return axis.count
         tiles = axis.tiles or 1
         whole = (axis.stop - axis.start) / tiles
         area = (self.y.stop - self.y.start) * (self.x.stop - self.x.start)
         return tiles * max(axis.count // tiles, round(whole * min(1.0, math.sqrt(pixels / area))))
 
-    def chain(self, grey: Grey, measured: Measured) -> Iterator[tuple[str, Grey]]:
+    def chain(self, grey: Grey, measured: Measured, background: Grey | None) -> Iterator[tuple[str, Grey]]:
         """The steps on what `read` gave; the pictures may be finer than what is shown until `visible` reduces them."""
         tiles = (self.y.tiles, self.x.tiles) if self.y.tiles else None
         recipe = measured.recipe
         scale = (self.y.stop - self.y.start) / grey.shape[0]
-        for name, picture in chain(grey, _undenoised(recipe), dict(measured.levels), scale=scale, tiles=tiles):
+        steps, levels = _undenoised(recipe), dict(measured.levels)
+        for name, picture in chain(grey, steps, levels, scale=scale, tiles=tiles, background=background):
             grey = picture
             yield name, grey
         if recipe.total_variation.enabled:

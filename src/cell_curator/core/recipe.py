@@ -79,6 +79,11 @@ class Background(Parameters):
         15, "Disk radius", "For the white top-hat, more than a cell's radius", unit="px", ge=1, le=200, step=1
     )
 
+    @property
+    def sign(self) -> int:
+        """1 where gaps are filled to find the background, -1 where bright things are levelled."""
+        return 1 if self.method == "black top-hat" else -1
+
 
 class Clahe(Parameters):
     """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994)."""

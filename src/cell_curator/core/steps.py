@@ -9,6 +9,7 @@ the steps and their switches are in `preprocess`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.grey_levels import bend_by, extremes, percentiles, quantise, stretch
 from cell_curator.core.jobs import UserError
-from cell_curator.core.morphology import closing, opening
+from cell_curator.core.morphology import dilate
 from cell_curator.core.recipe import Background, Channel, Clahe, Clip, Tone, ZeroBelow
 
 Grey = NDArray[np.float32]
@@ -25,6 +26,7 @@ Levels = tuple[float, float]
 _LUMINANCE = (0.2125, 0.7154, 0.0721)  # as skimage.color.rgb2gray
 _LEVELS_16 = 65_536
 _BINS = 256  # of the published CLAHE
+_FINE_RADIUS = 15  # px by which a disk is round enough for a background seen coarsely
 _MOST_TILES = {"8 bit": 256, "16 bit": 32}  # along an axis; OpenCV keeps a table of all levels for each tile
 
 
@@ -69,12 +71,43 @@ def finite(grey: Grey) -> Grey:
     return np.where(good, grey, lowest)
 
 
+def coarse_background(grey: Grey, background: Background, *, scale: float, shape: tuple[int, ...]) -> Grey:
+    """About what `remove_background` takes for the background, at the resolution ``shape`` (y, x) or a coarser one.
+
+    Noise must not be averaged away before the brightest pixels (white top-hat: the darkest) are looked for:
+    each coarse pixel starts from the brightest of those that it stands for, which is a part of
+    the first disk. Where the disk is large, the background varies slowly and is found on fewer pixels.
+
+    Parameters
+    ----------
+    grey
+        ``(Y, X)`` float32; every pixel may be the brightest of ``scale`` × ``scale`` of the original already.
+    """
+    radius = background.radius_px / scale
+    coarser = max(math.sqrt(grey.size / math.prod(shape)), radius / _FINE_RADIUS)
+    if coarser > 1.0:
+        size = tuple(max(1, round(side / coarser)) for side in reversed(grey.shape))
+        blocks = cv2.resize(pool(grey, background.sign, coarser), size, interpolation=cv2.INTER_NEAREST)
+        grey, radius, scale = np.asarray(blocks, np.float32), radius / coarser, scale * coarser
+    first = dilate(grey, max(0.0, radius - (scale - 1) / (2 * scale)), background.sign)
+    found = dilate(first, radius, -background.sign)
+    return np.asarray(cv2.resize(found, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def pool(image: NDArray[Any], sign: int, block: float) -> NDArray[Any]:
+    """The brightest (with ``sign`` -1: darkest) of the ``block`` × ``block`` pixels down and right of each, (Y, X)."""
+    side = max(1, round(block))
+    extreme = cv2.dilate if sign > 0 else cv2.erode
+    return np.asarray(extreme(image, np.ones((side, side), np.uint8), anchor=(0, 0)))
+
+
 def remove_background(
     grey: Grey,
     background: Background,
     *,
     scale: float = 1.0,
     darkest: float | None = None,
+    estimate: Grey | None = None,
     out: Grey | None = None,
 ) -> Grey:
     """Subtract a top-hat background estimate (Serra 1982; as `skimage.morphology.black_tophat`).
@@ -85,14 +118,21 @@ def remove_background(
         Pixels of the original that one pixel of ``grey`` stands for along an axis; the disk shrinks with it.
     darkest
         Gaps do not get darker than this; default: the smallest value of the image.
+    estimate
+        Of `coarse_background`, where that will do; it is written over.
     """
-    radius = max(1, round(background.radius_px / scale))
-    if background.method == "black top-hat":  # the gap's depth once more: image − (closing − image)
-        closed = closing(grey, radius)
+    if estimate is None:
+        radius = max(1, round(background.radius_px / scale))
+        estimate = dilate(dilate(grey, radius, background.sign), radius, -background.sign)
+    elif background.sign > 0:  # at a coarser resolution it may err to the wrong side of the image
+        np.maximum(estimate, grey, out=estimate)
+    else:
+        np.minimum(estimate, grey, out=estimate)
+    if background.sign > 0:  # the gap's depth once more: image − (closing − image)
         floor = np.float32(extremes(grey)[0] if darkest is None else darkest)
-        deeper = np.asarray(cv2.addWeighted(grey, 2.0, closed, -1.0, 0.0, dst=out), np.float32)
+        deeper = np.asarray(cv2.addWeighted(grey, 2.0, estimate, -1.0, 0.0, dst=out), np.float32)
         return np.maximum(deeper, floor, out=deeper)
-    return np.asarray(cv2.subtract(grey, opening(grey, radius), dst=out), np.float32)
+    return np.asarray(cv2.subtract(grey, estimate, dst=out), np.float32)
 
 
 def clahe_tiles(shape: tuple[int, ...], clahe: Clahe) -> tuple[int, int]:
