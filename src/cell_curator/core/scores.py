@@ -190,5 +190,5 @@ def _lying_on(predicted: NDArray[np.integer[Any]], there: NDArray[np.bool_]) -> 
     values, place = np.unique(predicted, return_inverse=True)
     area = np.bincount(place.ravel(), minlength=len(values))
     inside = np.bincount(place.ravel(), there.ravel(), minlength=len(values))
-    lying: NDArray[np.bool_] = inside > JUDGED * area
-    return lying[values != 0]
+    lying: NDArray[np.bool_] = (inside > JUDGED * area)[values != 0]
+    return lying

@@ -68,6 +68,7 @@ class SheetView(QWidget):
         self._axes, self._aspect = tuple(axes), aspect
         self._tiles.clear()
         self._pictures.clear()
+        self._scaled.clear()
         self._best, self._hover, self._cursor = (), None, None
         self._sheet, self._by_score, self._large = 0, False, False
         self._relay()
@@ -81,10 +82,12 @@ class SheetView(QWidget):
         self._scaled.pop(tile.index, None)
         top = ranked([*self._tiles.values()])[0]
         alike = [other.index for other in self._tiles.values() if merit(other) == merit(top)]
-        self._best = () if math.isnan(top.score) else tuple(alike)
-        if self._by_score:
+        best = () if math.isnan(top.score) else tuple(alike)
+        if self._by_score or best != self._best:
+            self._best = best
             self._relay()
-        self.update()
+        elif tile.index in self._layout.slots:
+            self.update(self._layout.slots[tile.index].adjusted(-GAP, -GAP, GAP, GAP))
 
     def show_present(self, recipe: Recipe | None) -> None:
         """Mark the tile of this recipe."""
@@ -158,7 +161,6 @@ class SheetView(QWidget):
             self._layout = flowing(indices, widest, self.size(), self._aspect, metrics)
         else:
             self._layout = in_rows(self._axes, self._sheet, self.size(), self._aspect, metrics)
-        self._scaled.clear()
         if not smooth:
             self._rest.start()
         self.update()
@@ -265,8 +267,8 @@ class SheetView(QWidget):
         painter.setPen(text)
 
     def _picture(self, index: Index, size: QSize) -> QPixmap:
-        """The tile at this size, kept until it changes."""
-        if index not in self._scaled:
+        """The tile at this size, kept until it changes: drawing a hundred anew takes 150 ms."""
+        if index not in self._scaled or self._scaled[index].size() != size:
             self._scaled[index] = self._drawn(index, size)
         return self._scaled[index]
 

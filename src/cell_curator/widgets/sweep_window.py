@@ -192,7 +192,7 @@ class SweepWindow(QWidget):
         tabs.addWidget(self.tabs)
         tabs.addStretch(1)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(14, 12, 14, 10)
+        layout.setContentsMargins(14, 12, 14, 4)
         layout.setSpacing(8)
         layout.addLayout(top)
         layout.addLayout(switches)
@@ -200,8 +200,18 @@ class SweepWindow(QWidget):
         layout.addWidget(self._tab_row)
         layout.addWidget(self.view, 1)
         layout.addWidget(self.detail)
-        layout.addWidget(self.jobs)
+        layout.addWidget(self._foot())
         self._show_tabs(())
+
+    def _foot(self) -> QWidget:
+        """The state of the job, with room for its bar, so that tiles keep their size when it comes and goes."""
+        foot = QWidget()
+        within = QVBoxLayout(foot)
+        within.setContentsMargins(0, 0, 0, 0)
+        within.addWidget(self.jobs)
+        within.addStretch(1)
+        foot.setMinimumHeight(self.jobs.cancel.sizeHint().height() + self.jobs.state.sizeHint().height() + 6)
+        return foot
 
     # ------------------------------------------------------------------ making a sheet
 
@@ -241,7 +251,7 @@ class SweepWindow(QWidget):
         if not best:
             return f"{len(tiles)} tiles made"
         if len(best) > 1:
-            return f"{len(tiles)} tiles scored; {len(best)} share the best score, AP {best[0].score:.2f}"
+            return f"{len(tiles)} tiles scored; the best {len(best)} are equally good, AP {best[0].score:.2f}"
         return f"{len(tiles)} tiles scored. Best: {self.view.describe(best[0].index)}"
 
     def _started(self, _title: str, owner: object) -> None:
