@@ -29,8 +29,10 @@ from cell_curator.core.jobs import Job, UserError
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import PatchParameters, cut
 from cell_curator.core.preprocess import Prepared, prepare
-from cell_curator.core.recipe import PRESETS, Recipe
+from cell_curator.core.preview import Overview, overview
+from cell_curator.core.recipe import DEFAULT, Recipe
 from cell_curator.core.selection import Selection
+from cell_curator.core.turns import Turns
 from cell_curator.engines.worker import inline
 from cell_curator.io.images import read_image
 from cell_curator.io.project import Change, ImageRecord, Project, StoredEmbedding
@@ -155,7 +157,7 @@ class Session:
         stored = self._settings.get(model.__name__)
         if stored is not None:
             return model.model_validate(stored)
-        default: Any = next(iter(PRESETS.values())) if model is Recipe else model()
+        default: Any = DEFAULT if model is Recipe else model()
         return default  # type: ignore[no-any-return]
 
     def put(self, parameters: Parameters) -> None:
@@ -178,9 +180,18 @@ class Session:
 
         return self._cached(("pixels", image_id, record.path), read)
 
+    def overview(self, image_id: int) -> Overview:
+        """What previews need to know of the whole image."""
+        return self._cached(("overview", image_id, self.image(image_id).path), lambda: overview(self.pixels(image_id)))
+
+    def recipe_for(self, image_id: int, recipe: Recipe | None = None) -> Recipe:
+        """The recipe as it holds for one image: with the angle that was set for it, or found for its folder."""
+        folder = str(self.image(image_id).path.parent)
+        return self.get(Turns).recipe(recipe or self.get(Recipe), image_id, folder)
+
     def prepare(self, image_id: int, recipe: Recipe | None = None) -> Prepared:
         """The prepared image with its angle; ``recipe`` defaults to the project's."""
-        recipe = recipe or self.get(Recipe)
+        recipe = self.recipe_for(image_id, recipe)
         return self._cached(("prepared", image_id, recipe.hash), lambda: prepare(self.pixels(image_id), recipe))
 
     def prepared(self, image_id: int) -> NDArray[np.float32]:
@@ -320,6 +331,19 @@ class Session:
         rows = rows[rows["image"].isin([record.image_id for record in records])].assign(condition=condition)
         names = [record.name for record in records]
         self.commit(Change("condition", {"images": names, "condition": condition}, images=records, cells=rows))
+
+    def set_turn(self, image_id: int, angle_deg: float | None) -> None:
+        """Turn one image by hand, counter-clockwise; None leaves it to the recipe again."""
+        turns = self.get(Turns).with_hand(image_id, angle_deg)
+        record = self.image(image_id)
+        self.commit(
+            Change(
+                "turn",
+                {"image": record.name, "angle_deg": angle_deg},
+                settings={Turns.__name__: turns.model_dump(mode="json")},
+            )
+        )
+        self.events.parameters_changed.emit(Turns.__name__)
 
     def undo(self) -> bool:
         """Take the last edit back; False if there is none."""

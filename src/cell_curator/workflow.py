@@ -8,6 +8,7 @@ any thread. They decide nothing about looks and print nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,13 @@ from cell_curator.core.clustering import Clustering, ClusterParameters, match_cl
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
 from cell_curator.core.measure import measure
+from cell_curator.core.orientation import common_angle
 from cell_curator.core.outliers import OutlierParameters, score
 from cell_curator.core.patches import Patches, PatchParameters, cut
+from cell_curator.core.preprocess import vote
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.reconcile import reconcile
+from cell_curator.core.turns import Turns, search_key
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.io.images import find_images, read_info
@@ -128,6 +132,7 @@ def _unique(name: str, suffix: str, names: set[str]) -> str:
 
 def prepare_images(session: Session, image_ids: Sequence[int] | None = None) -> Job[StepReport]:
     """Apply the recipe to images and remember the angle of each."""
+    yield from _share_angles(session)
     return (yield from _each_image(session, image_ids, lambda record: _prepare_image(session, record)))
 
 
@@ -141,11 +146,31 @@ def _prepare_image(session: Session, record: ImageRecord) -> Job[tuple[str, ...]
     return prepared.notes
 
 
+def _share_angles(session: Session) -> Job[None]:
+    """Where all images of a folder are turned alike: find the angle of each folder, unless it is known."""
+    recipe, turns = session.get(Recipe), session.get(Turns)
+    folders: dict[str, list[ImageRecord]] = {}
+    for record in session.images:
+        folders.setdefault(str(record.path.parent), []).append(record)
+    if not recipe.rotate.votes or (turns.found_for == search_key(recipe) and set(turns.shared) == set(folders)):
+        return
+    shared: dict[str, float] = {}
+    for folder, records in folders.items():
+        votes = []
+        for index, record in enumerate(records):
+            yield Progress(0.0, f"direction of the grooves: {index + 1} of {len(records)}")
+            with suppress(UserError):  # said when it is this image's turn to be prepared
+                votes.append(vote(session.pixels(record.image_id), recipe))
+        shared[folder] = common_angle(angle for angle in votes if angle is not None) or 0.0
+    session.put(turns.model_copy(update={"shared": shared, "found_for": search_key(recipe)}))
+
+
 # ---------------------------------------------------------------------- cells
 
 
 def segment(session: Session, image_ids: Sequence[int] | None = None) -> Job[StepReport]:
     """Find the cells of images; cells a person accepted, edited or locked stay as they are."""
+    yield from _share_angles(session)
     return (yield from _each_image(session, image_ids, lambda record: _segment_image(session, record)))
 
 
@@ -185,6 +210,7 @@ def adopt(session: Session, image_id: int, found: Segmentation, parameters: Segm
                 "found": len(fresh),
                 "kept": len(joined.kept),
                 "diameter_px": found.diameter,
+                "recipe": record.recipe_hash,
                 **parameters.model_dump(mode="json"),
             },
             images=(replace(record, state="segmented", note=""),),

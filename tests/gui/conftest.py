@@ -110,7 +110,7 @@ class Hand:
         self.qtbot.mouseRelease(self.canvas, Qt.MouseButton.LeftButton, pos=spots[-1])
 
     def wait(self, condition, seconds=60):
-        self.qtbot.waitUntil(condition, timeout=int(1000 * seconds))
+        self.qtbot.waitUntil(lambda: bool(condition()), timeout=int(1000 * seconds))
 
 
 @pytest.fixture

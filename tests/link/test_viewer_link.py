@@ -260,9 +260,11 @@ def test_grooves_stand_vertical_by_a_transform_that_all_layers_share(link, mappe
 
 
 def test_a_preview_turns_everything_and_leaves_the_stored_recipe(link, mapped):
-    prepared = np.zeros((64, 80), np.float32)
-    link.show_prepared(mapped.current_image, prepared, 30.0)
-    assert link.image.prepared_layer.data is prepared
+    prepared = np.full((64, 80), 0.5, np.float32)
+    link.turn(mapped.current_image, 30.0)
+    link.show_prepared(mapped.current_image, prepared)
+    np.testing.assert_array_equal(link.image.prepared_layer.data, prepared)
+    np.testing.assert_allclose(link.image.prepared_layer.affine.affine_matrix[-3:, -3:], link.image.affine)
     np.testing.assert_allclose(link.labels.layer.affine.affine_matrix[-3:, -3:], link.image.affine)
     assert not mapped.get(Recipe).rotate.enabled
 

@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import PRESETS, Recipe
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.widgets import workbench
@@ -158,11 +159,13 @@ def test_a_change_is_previewed_and_not_stored_until_it_is_applied(show, bench, s
     dock = show(PreprocessDock)
     bench.adopt(session)
     wait_for_job()
-    before = bench.link.image.prepared_layer.data
+    before = np.array(bench.link.image.prepared_layer.data)
     dock.form.control("clip.high_percent").spin.setValue(60.0)
-    qtbot.waitUntil(lambda: bench.link.image.prepared_layer.data is not before)
+    qtbot.waitUntil(lambda: "Preview in" in dock.jobs.state.full_text)
+    after = bench.link.image.prepared_layer.data
+    np.testing.assert_array_equal(after, prepare(session.pixels(1), dock.form.value()).image)
+    assert not np.array_equal(after, before)
     assert bench.link.image.prepared_layer.visible
-    assert "Preview in" in dock.jobs.state.full_text
     assert session.get(Recipe).clip.high_percent != 60.0
     QTest.mouseClick(dock.primary, LEFT)
     wait_for_job()

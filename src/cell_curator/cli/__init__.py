@@ -6,10 +6,10 @@ Neither torch nor napari is imported before a command needs it.
 
 from __future__ import annotations
 
-from cell_curator.cli import about, exchange, folders, projects
+from cell_curator.cli import about, exchange, folders, journal, projects
 from cell_curator.cli.frame import app
 
-__all__ = ["about", "app", "exchange", "folders", "main", "projects"]
+__all__ = ["about", "app", "exchange", "folders", "journal", "main", "projects"]
 
 
 def main() -> None:

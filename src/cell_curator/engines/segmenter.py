@@ -30,7 +30,7 @@ class SegmentParameters(Parameters):
         unit="px",
         ge=0,
         le=2000,
-        step=1,
+        step=0.5,
     )
     cellprob_threshold: float = parameter(
         0.0, "Cell threshold", "Lower: more and larger cells. Higher: fewer and smaller ones", ge=-6, le=6, step=0.1

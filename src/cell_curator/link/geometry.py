@@ -14,6 +14,9 @@ from cell_curator.core.orientation import turn_matrix
 Box = tuple[float, float, float, float]
 """``(top, left, bottom, right)`` in world pixels."""
 
+Region = tuple[int, int, int, int]
+"""``(top, left, bottom, right)`` in pixels of an image, half open."""
+
 MAP_GAP = 0.06
 """Space between image and map, as a part of the image's height."""
 
@@ -45,6 +48,41 @@ def bounds(shape: tuple[int, int], affine: NDArray[np.float64]) -> Box:
     corners = to_world(affine, np.array([(0, 0), (0, width), (height, 0), (height, width)], float))
     (top, left), (bottom, right) = corners.min(axis=0), corners.max(axis=0)
     return float(top), float(left), float(bottom), float(right)
+
+
+def visible_region(
+    shape: tuple[int, int],
+    affine: NDArray[np.float64],
+    center: tuple[float, ...],
+    zoom: float,
+    canvas: tuple[float, float],
+) -> tuple[Region, float] | None:
+    """Which part of an image is in view, and how many of its pixels one pixel of the screen stands for.
+
+    Parameters
+    ----------
+    shape, affine
+        Size (Y, X) of the image, and where it stands in the world.
+    center, zoom
+        The camera's: world position (…, y, x) in the middle, screen pixels per world pixel.
+    canvas
+        Height and width of the canvas on the screen, px.
+
+    Returns
+    -------
+    The smallest upright part of the image that holds all that is in view, or None where nothing is.
+    """
+    half = np.asarray(canvas, float) / (2 * zoom)
+    middle = np.asarray(center[-2:], float)
+    corners = middle + half * np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
+    seen = to_data(affine, corners)
+    # Pixel i spans i − ½ to i + ½.
+    low = np.clip(np.floor(seen.min(axis=0) + 0.5), 0, shape).astype(int)
+    high = np.clip(np.ceil(seen.max(axis=0) + 0.5), 0, shape).astype(int)
+    if (low >= high).any():
+        return None
+    step = 1.0 / (zoom * np.sqrt(abs(np.linalg.det(affine[:2, :2]))))
+    return (int(low[0]), int(low[1]), int(high[0]), int(high[1])), float(step)
 
 
 def place_map(points: NDArray[np.floating], beside: Box) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.link.geometry import bounds, turn_affine
+from cell_curator.link.prepared import PreparedLayer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from cell_curator.link.geometry import Box
     from cell_curator.session import Session
 
-PREPARED = "prepared"
 _COLORS = ("green", "magenta", "cyan", "yellow", "red", "blue")
 _NAMED = {"red": "red", "green": "green", "blue": "blue"}
 
@@ -66,15 +66,15 @@ class ImageBinder:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._channels: list[Image] = []
-        self._prepared: Image | None = None
+        self.prepared = PreparedLayer(viewer)
         self.shape: tuple[int, int] = (0, 0)
         self.angle_deg = 0.0
         self.affine: NDArray[np.float64] = np.eye(3)
 
     @property
     def prepared_layer(self) -> Image | None:
-        """The layer of the prepared image, if it is shown."""
-        return self._prepared
+        """The layer of the prepared image, if there is one."""
+        return self.prepared.layer
 
     @property
     def box(self) -> Box:
@@ -84,7 +84,7 @@ class ImageBinder:
     @property
     def layers(self) -> list[Image]:
         """Raw layers first, prepared last."""
-        return self._channels + ([self._prepared] if self._prepared is not None else [])
+        return self._channels + ([self.prepared.layer] if self.prepared.layer is not None else [])
 
     def show(self, loaded: Loaded) -> None:
         """Show another image; layers of the same names are filled anew, so the user's choices stay."""
@@ -98,25 +98,30 @@ class ImageBinder:
             layer.contrast_limits_range = (min(0.0, limits[0]), float(max(data.max(), limits[1])))
             layer.contrast_limits = limits
             layer.affine = self.affine
-        self.show_prepared(loaded.prepared, loaded.angle_deg)
+        self.show_prepared(loaded.prepared)
 
-    def show_prepared(self, prepared: NDArray[np.float32], angle_deg: float) -> None:
-        """Put ``(Y, X)`` float32 in 0..1 into the prepared layer, and turn everything by ``angle_deg``."""
-        if self._prepared is None or not self._is_ours([self._prepared]):
-            from napari.layers import Image
+    def show_prepared(
+        self,
+        picture: NDArray[np.float32],
+        scale: tuple[float, float] = (1.0, 1.0),
+        translate: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """Put ``(y, x)`` float32 in 0..1 into the prepared layer: the whole image, or a part of it."""
+        self.prepared.show(picture, self.affine, scale=scale, translate=translate, index=len(self._channels))
 
-            self._prepared = Image(prepared, name=PREPARED, contrast_limits=(0, 1), visible=False)
-            self._viewer.layers.insert(len(self._channels), self._prepared)
-        else:
-            self._prepared.data = prepared
-        self._place(prepared.shape, angle_deg)
-        for layer in self.layers:
+    def turn(self, angle_deg: float) -> None:
+        """Turn what is shown about the image's centre, counter-clockwise, to this angle."""
+        before = self.affine
+        self._place(self.shape, angle_deg)
+        for layer in self._channels:
             layer.affine = self.affine
+        self.prepared.turn(before, self.affine)
 
     def remove(self) -> None:
         """Take all layers out of the viewer."""
-        self._remove_layers(self.layers)
-        self._channels, self._prepared = [], None
+        self._remove_layers(self._channels)
+        self._channels = []
+        self.prepared.remove()
         self._place((0, 0), 0.0)
 
     def _place(self, shape: tuple[int, int], angle_deg: float) -> None:

@@ -19,7 +19,7 @@ from psygnal import Signal
 
 from cell_curator.core.jobs import UserError
 from cell_curator.link.colors import SELECTED
-from cell_curator.link.geometry import to_data, to_world
+from cell_curator.link.geometry import Region, to_data, to_world, visible_region
 from cell_curator.link.image import ImageBinder, Loaded, load
 from cell_curator.link.labels import LabelsBinder, Later
 from cell_curator.link.points import PointsBinder
@@ -208,19 +208,35 @@ class ViewerLink:
         self._choose_label()
         self._draw_ring()
 
-    def show_prepared(self, image_id: int, prepared: Any, angle_deg: float) -> None:
-        """Put a preview of the prepared image into the viewer, turned as the recipe says."""
-        if image_id != self.labels.image_id:
+    def show_prepared(
+        self,
+        image_id: int,
+        picture: Any,
+        scale: tuple[float, float] = (1.0, 1.0),
+        translate: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """Put a picture of the prepared image, or of a part of it, into the viewer if the image is shown."""
+        if image_id == self.labels.image_id:
+            self.image.show_prepared(picture, scale, translate)
+
+    def turn(self, image_id: int, angle_deg: float) -> None:
+        """Turn the image shown, and all that lies on it, to this angle."""
+        if image_id != self.labels.image_id or angle_deg == self.image.angle_deg:
             return
         before = self.image.box
-        self.image.show_prepared(prepared, angle_deg)
+        self.image.turn(angle_deg)
         if self.labels.layer is not None:
             self.labels.layer.affine = self.image.affine
+        self._draw_ring()
         if self.image.box != before:
             self.points.show(self.image.box)
-            self._draw_ring()
             if self.viewer.scene.camera.zoom == self._fitted_zoom:  # the user has not zoomed in on something
                 self._fit_view()
+
+    def visible(self) -> tuple[Region, float] | None:
+        """The part of the image that is in view, and its pixels per screen pixel."""
+        camera = self.viewer.scene.camera
+        return visible_region(self.image.shape, self.image.affine, camera.center, camera.zoom, self.viewer.canvas.size)
 
     def _here(self) -> list[int]:
         """The selected cells that lie in the image shown."""

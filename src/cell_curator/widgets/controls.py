@@ -21,7 +21,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-_SLIDER_STEPS = 1000  # a range with more steps than this is typed, not slid
+_SLIDER_STEPS = 3600  # a range with more steps than this is typed, not slid
+_SPIN_WIDTH = 126  # px beside a slider, which gets the rest
 
 
 class NumberEdit(QWidget):
@@ -70,6 +71,7 @@ class NumberEdit(QWidget):
             self.slider = QSlider(Qt.Orientation.Horizontal)
             self.slider.setRange(0, round(steps))
             self.slider.setMinimumWidth(60)
+            self.spin.setMaximumWidth(_SPIN_WIDTH)
             self.slider.valueChanged.connect(self._slid)
             layout.addWidget(self.slider, 1)
             layout.addWidget(self.spin)

@@ -86,6 +86,9 @@ class Dock(QWidget):
         self.body = QVBoxLayout()
         self.body.setContentsMargins(0, 0, 6, 0)
         self.body.setSpacing(6)
+        self.pinned = QVBoxLayout()
+        self.pinned.setContentsMargins(0, 0, 0, 0)
+        self.pinned.setSpacing(6)
         self._assemble()
         self.build()
         if not self.fills:
@@ -105,7 +108,7 @@ class Dock(QWidget):
     # what a dock fills in
 
     def build(self) -> None:
-        """Put the dock's own widgets into `body` and name the primary button."""
+        """Put the dock's own widgets into `body`, what must stay in view into `pinned`, and name the primary button."""
 
     def act(self) -> None:
         """What the primary button does."""
@@ -115,6 +118,13 @@ class Dock(QWidget):
 
     def closed(self) -> None:
         """The project was closed."""
+
+    def works_without_project(self) -> bool:
+        """Whether the dock has something to do although no project is open."""
+        return False
+
+    def themed(self, theme: str) -> None:
+        """Another theme was chosen: tell the parts that paint themselves."""
 
     # what a dock uses
 
@@ -160,6 +170,7 @@ class Dock(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self.header)
         layout.addWidget(line())
+        layout.addLayout(self.pinned)
         layout.addWidget(scroll, 1)
         layout.addWidget(self.primary)
         self._pages = QStackedWidget()
@@ -171,25 +182,31 @@ class Dock(QWidget):
         outer.addWidget(self._pages, 1)
         outer.addWidget(self.jobs)
 
+    def fit_page(self) -> None:
+        """Show the body, or what to do first where there is nothing to work on."""
+        self._pages.setCurrentIndex(0 if self.session is None and not self.works_without_project() else 1)
+        self._fit_buttons()
+
     def _on_primary(self) -> None:
         self.guard(self.act)
 
     def _on_session(self, session: Session | None) -> None:
         self._session_links.clear()
-        self._pages.setCurrentIndex(0 if session is None else 1)
         self.header.show_session(session, self._session_links)
         self.jobs.reset()
         if session is None:
             self.closed()
         else:
             self.opened(session, self._session_links)
-        self._fit_buttons()
+        self.fit_page()
 
     def _on_theme(self, *_: Any) -> None:
-        self.setStyleSheet(style.sheet(str(self.bench.viewer.theme)))
+        theme = str(self.bench.viewer.theme)
+        self.setStyleSheet(style.sheet(theme))
+        self.themed(theme)
 
     def _fit_buttons(self, *_: Any) -> None:
-        self.primary.setEnabled(not self.bench.runner.busy)
+        self.primary.setEnabled(not self.bench.runner.busy and self.session is not None)
 
 
 class Header(QWidget):
@@ -221,6 +238,8 @@ class Header(QWidget):
 
     def show_session(self, session: Session | None, links: Connections) -> None:
         """Follow another session."""
+        for widget in (self.images, self.previous, self.next):
+            widget.setVisible(session is not None)
         if session is None:
             self.images.clear()
             return

@@ -55,6 +55,8 @@ class ParametersForm(QWidget):
         self._zero = dict(zero or {})
         self._switch: QCheckBox | None = None
         self._more: Fold | None = None
+        self._extras: list[QWidget] = []
+        self._note = _quiet_label()
         self._error = QLabel()
         self._error.setObjectName("error")
         self._error.setWordWrap(True)
@@ -65,6 +67,7 @@ class ParametersForm(QWidget):
         self._body = _grid()
         layout.addWidget(self._body)
         self._build(choices or {})
+        layout.addWidget(self._note)
         layout.addWidget(self._error)
         self.set_value(model())
 
@@ -97,6 +100,21 @@ class ParametersForm(QWidget):
         """The control of a field, e.g. ``"diameter"`` or ``"clip.high_percent"``."""
         name, _, rest = path.partition(".")
         return self._sections[name].control(rest) if rest else self._fields[name]
+
+    def section(self, name: str) -> ParametersForm:
+        """The form of a nested model."""
+        return self._sections[name]
+
+    def set_note(self, text: str) -> None:
+        """A quiet line below the fields, seen while the section is on; '' takes it away."""
+        self._note.setText(text)
+        self._fit_switch()
+
+    def add_extra(self, widget: QWidget) -> None:
+        """Put a widget below the fields, seen while the section is on."""
+        self._extras.append(widget)
+        self.layout().insertWidget(self.layout().indexOf(self._note), widget)
+        self._fit_switch()
 
     def _build(self, choices: Mapping[str, Sequence[str]]) -> None:
         infos = {info.name: info for info in describe(self._model)}
@@ -153,12 +171,16 @@ class ParametersForm(QWidget):
         self._fit_switch()
 
     def _fit_switch(self, *_: Any) -> None:
+        is_on = self._switch is None or self._switch.isChecked()
+        self._note.setVisible(is_on and bool(self._note.text()))
+        for widget in self._extras:
+            widget.setVisible(is_on)
         if self._switch is None:
             return
         others = len(self._fields) - 1 - (0 if self._more is None else self._more.content.layout().count() // 2)
-        self._body.setVisible(self._switch.isChecked() and others > 0)
+        self._body.setVisible(is_on and others > 0)
         if self._more is not None:
-            self._more.setVisible(self._switch.isChecked())
+            self._more.setVisible(is_on)
 
     def _on_changed(self, *_: Any) -> None:
         try:
@@ -233,12 +255,20 @@ def _control(info: ParameterInfo, choices: Sequence[str], zero: str) -> Any:
     return _Text()
 
 
+def _quiet_label() -> QLabel:
+    label = QLabel()
+    label.setObjectName("quiet")
+    label.setWordWrap(True)
+    label.hide()
+    return label
+
+
 def _grid() -> QWidget:
     widget = QWidget()
     grid = QGridLayout(widget)
     grid.setContentsMargins(0, 0, 0, 0)
     grid.setHorizontalSpacing(8)
     grid.setVerticalSpacing(4)
-    grid.setColumnMinimumWidth(0, 118)
+    grid.setColumnMinimumWidth(0, 96)
     grid.setColumnStretch(1, 1)
     return widget

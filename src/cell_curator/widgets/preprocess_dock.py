@@ -1,80 +1,225 @@
-"""The Preprocess dock: the recipe, tried live on the image on screen, then applied to all."""
+"""The Preprocess dock: the recipe, tried live on what is on screen, then applied to all images."""
 
 from __future__ import annotations
 
-import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
 
-from cell_curator.core.recipe import PRESETS, Recipe
-from cell_curator.widgets.controls import Choice
+from cell_curator.core.look import Look
+from cell_curator.core.orientation import wrap
+from cell_curator.core.recipe import PRESETS, STEPS, Recipe
+from cell_curator.core.suggest import Suggestion, suggest
+from cell_curator.core.turns import Turns
+from cell_curator.io.recipes import read_recipe, write_recipe
+from cell_curator.link.prepared import PreparedLayer
+from cell_curator.link.target import LayerTarget, ProjectTarget, Target
+from cell_curator.widgets.comparison import Comparison
+from cell_curator.widgets.controls import Choice, Fold
 from cell_curator.widgets.dock import Connections, Dock
+from cell_curator.widgets.filmstrip import Filmstrip
 from cell_curator.widgets.form import ParametersForm
+from cell_curator.widgets.histogram import ClipHistogram
+from cell_curator.widgets.live import Live, Rest
+from cell_curator.widgets.quality_table import QualityTable
+from cell_curator.widgets.sweep_window import SweepWindow
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
 
-_DEBOUNCE_MS = 120
 _OWN = "own settings"
+_FILES = "Recipe (*.json)"
 
 
 class PreprocessDock(Dock):
-    """Edits the project's recipe with a live preview in the layer “prepared”."""
+    """Edits the project's recipe with a live preview in the layer “prepared”.
+
+    Without a project it works on the image layer that is selected, whatever that holds.
+    """
 
     title = "Preprocess"
-    keys = (("C", "compare: raw or prepared image"),)
+    keys = (("C", "blink: raw or prepared image"), ("W", "swipe: raw image left of a line"))
 
     def build(self) -> None:
-        """Presets, the form, and what is shown."""
-        self.preset = Choice([*PRESETS, _OWN])
-        self.preset.setToolTip("Named starting points; any change below makes it “own settings”")
-        self.preset.changed.connect(self._preset_chosen)
-        top = QHBoxLayout()
-        top.addWidget(QLabel("Start from"))
-        top.addWidget(self.preset, 1)
+        """Starting points, what is seen of the image, and the form."""
+        theme = str(self.bench.viewer.theme)
+        self._layer_target: LayerTarget | None = None
+        self._own_layer = PreparedLayer(self.bench.viewer)
+        self.live = Live(self.bench, self.target, self)
+        self.live.looked.connect(self._looked)
+        self.live.rested.connect(self._rested)
+        self.live.failed.connect(self.jobs.show_error)
+        self.comparison = Comparison(self.bench.viewer, self._prepared_layer, self)
+        self.comparison.turned.connect(self._turned)
+        self.histogram = ClipHistogram(theme)
+        self.histogram.clipped.connect(self._clipped)
+        self.film = Filmstrip(theme)
+        self.film.chosen.connect(self._schedule)
+        self.quality = QualityTable(theme)
+        self._build_starts()
+        self._build_switches()
+        self._build_seeing()
         self.form = ParametersForm(Recipe, zero={"tile_px": "automatic"})
         self.form.changed.connect(self._edited)
-        self.show_prepared = QCheckBox("Show the prepared image")
-        self.show_prepared.setToolTip("Switch between the raw and the prepared image (C)")
-        self.show_prepared.toggled.connect(self._show_prepared)
-        self.live = QCheckBox("Live")
-        self.live.setToolTip("Prepare the image on screen again after every change")
-        self.live.setChecked(True)
-        self.live.toggled.connect(self._schedule)
-        switches = QHBoxLayout()
-        switches.addWidget(self.show_prepared, 1)
-        switches.addWidget(self.live)
-        self.body.addLayout(top)
-        self.body.addLayout(switches)
+        self._build_turning()
+        self.body.addWidget(self.reasons)
         self.body.addWidget(self.form)
         self.primary.setText("Apply to all images")
         self.primary.setToolTip("Keep this recipe for the project and prepare every image with it")
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_DEBOUNCE_MS)
-        self._timer.timeout.connect(self._preview)
+        self._sweep: SweepWindow | None = None
+        viewer = self.bench.viewer
+        self._bench_links.add_napari(viewer.scene.camera.events.center, self.live.camera_moved)
+        self._bench_links.add_napari(viewer.scene.camera.events.zoom, self.live.camera_moved)
+        self._bench_links.add_napari(viewer.layers.selection.events.active, self._layer_chosen)
+        self._bench_links.add_napari(viewer.layers.events.removed, self._layer_chosen)
+        self._bench_links.add_napari(viewer.dims.events.current_step, self._layer_chosen)
+        self.destroyed.connect(partial(Comparison.close, self.comparison))
+
+    def _build_starts(self) -> None:
+        self.preset = Choice([*PRESETS, _OWN])
+        self.preset.setToolTip("Named starting points; any change below makes it “own settings”")
+        self.preset.changed.connect(self._preset_chosen)
+        self.suggest = _button(
+            "Suggest", "Estimate starting values from the image on screen, and say why", self._suggest
+        )
+        self.sweep = _button("Sweep…", "Compare many values of two or three settings side by side", self._open_sweep)
+        self.load = _button("Open…", "Open a recipe file", partial(self.guard, self._load))
+        self.save = _button(
+            "Save…", "Save this recipe as a file, also for the command line", partial(self.guard, self._save)
+        )
+        top = QHBoxLayout()
+        top.addWidget(QLabel("Start from"))
+        top.addWidget(self.preset, 1)
+        buttons = QHBoxLayout()
+        for button in (self.suggest, self.sweep, self.load, self.save):
+            buttons.addWidget(button, 1)
+        self.pinned.addLayout(top)
+        self.pinned.addLayout(buttons)
+        self.reasons = Fold("Why these values", _quiet(), opened=True)
+        self.reasons.hide()
+
+    def _build_switches(self) -> None:
+        self.show_prepared = QCheckBox("Prepared image")
+        self.show_prepared.setToolTip("Switch between the raw and the prepared image (C)")
+        self.show_prepared.toggled.connect(lambda on: self.comparison.set(shown=on))
+        self.swipe = QCheckBox("Swipe")
+        self.swipe.setToolTip("A line across the image: raw to the left of it, prepared to the right (W)")
+        self.swipe.toggled.connect(self._swiped)
+        self.is_live = QCheckBox("Live")
+        self.is_live.setToolTip("Prepare the image on screen again with every change")
+        self.is_live.setChecked(True)
+        self.is_live.toggled.connect(self._schedule)
+        switches = QHBoxLayout()
+        switches.addWidget(self.show_prepared, 1)
+        switches.addWidget(self.swipe)
+        switches.addSpacing(12)
+        switches.addWidget(self.is_live)
+        self.pinned.addLayout(switches)
         self.add_key("C", self.show_prepared.toggle)
+        self.add_key("W", self.swipe.toggle)
+
+    def _build_seeing(self) -> None:
+        self.pinned.addWidget(self.histogram)
+        self.pinned.addWidget(self.film)
+        self.figures = Fold("Quality, raw → prepared", self.quality, opened=True)
+        self.pinned.addWidget(self.figures)
+
+    def _build_turning(self) -> None:
+        self.turn_for = Choice(["this image", "all images"])
+        self.turn_for.setToolTip("What dragging the round handle at the top of the image turns")
+        self.turn_back = _button("Automatic", "Leave the angle of this image to the recipe again", self._turn_back)
+        row = QWidget()
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(QLabel("Handle turns"))
+        layout.addWidget(self.turn_for, 1)
+        layout.addWidget(self.turn_back)
+        self.form.section("rotate").add_extra(row)
+
+    # ------------------------------------------------------------------ what is on screen
+
+    def target(self) -> Target | None:
+        """What is previewed: the project's image on screen, or the selected image layer."""
+        if self.session is not None:
+            if self.bench.link is None or self.session.current_image is None:
+                return None
+            return ProjectTarget(self.bench.link, self.session.current_image)
+        return self._layer_target
+
+    def works_without_project(self) -> bool:
+        """With an image layer there is something to try a recipe on."""
+        return self._layer_target is not None
 
     def act(self) -> None:
         """Store the recipe and prepare every image."""
         session = self.session
-        if session is None:
-            return
-        session.put(self.form.value())
-        self.run("Preparing images", session.prepare_images, self._prepared)
+        if session is not None:
+            session.put(self.form.value())
+            self.run("Preparing images", session.prepare_images, self._prepared)
 
     def opened(self, session: Session, links: Connections) -> None:
         """Show the project's recipe."""
+        self._layer_target = None
+        self._own_layer.remove()
         links.add(session.events.parameters_changed, self._parameters_changed)
-        links.add(session.events.current_changed, self._image_changed)
+        if self.bench.link is not None:
+            links.add(self.bench.link.shown, self._image_shown)
         self._take(session.get(Recipe))
 
     def closed(self) -> None:
         """Stop previews."""
-        self._timer.stop()
+        self.live.stop()
+        self.comparison.set(turnable=False)
+        self._layer_chosen()
+
+    def themed(self, theme: str) -> None:
+        """Pass it on to what paints itself."""
+        for part in (self.histogram, self.film, self.quality):
+            part.set_theme(theme)
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """The handles come with the dock, and so do the compiled steps."""
+        super().showEvent(event)
+        self.bench.warm_up_previews()
+        self.comparison.set(in_view=True)
+        self._schedule()
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802
+        """The handles go with the dock."""
+        super().hideEvent(event)
+        self.comparison.set(in_view=False)
+
+    def _prepared_layer(self) -> PreparedLayer | None:
+        if self.session is not None:
+            return None if self.bench.link is None else self.bench.link.image.prepared
+        return self._own_layer
+
+    def _layer_chosen(self, *_: Any) -> None:
+        """Without a project: follow the image layer that is selected."""
+        if self.session is not None:
+            return
+        from napari.layers import Image
+
+        viewer = self.bench.viewer
+        chosen = viewer.layers.selection.active
+        before = None if self._layer_target is None else self._layer_target.layer
+        if not isinstance(chosen, Image) or chosen is self._own_layer.layer:
+            chosen = before  # a layer of another kind, or the preview itself, takes nothing away
+        if chosen is not None:
+            target = LayerTarget(viewer, chosen, self._own_layer)
+            if self._layer_target is None or target.key != self._layer_target.key:
+                self._layer_target = target
+                self.header.project.set_text(f"No project · trying on the layer “{target.name}”")
+                self._schedule()
+        elif self._layer_target is not None:
+            self._layer_target = None
+            self.live.stop()
+            self._own_layer.remove()
+        self.fit_page()
+
+    # ------------------------------------------------------------------ the recipe
 
     def _prepared(self, report: Any) -> str:
         failed = f"; {len(report.failed)} failed: {report.failed[0][1]}" if report.failed else ""
@@ -82,54 +227,165 @@ class PreprocessDock(Dock):
 
     def _take(self, recipe: Recipe) -> None:
         self.form.set_value(recipe)
+        self._named(recipe)
+        self._schedule()
+
+    def _named(self, recipe: Recipe) -> None:
         self.preset.set_value(next((name for name, preset in PRESETS.items() if preset == recipe), _OWN))
+        self.comparison.set(turnable=recipe.rotate.enabled)
 
     def _parameters_changed(self, name: str) -> None:
-        if name == Recipe.__name__ and self.session is not None:
+        if self.session is not None and name == Recipe.__name__:
             self._take(self.session.get(Recipe))
+        elif name == Turns.__name__:
+            self._schedule()
 
     def _preset_chosen(self, name: str) -> None:
         if name in PRESETS:
-            self.form.set_value(PRESETS[name])
-            self._edited(PRESETS[name])
+            self._adopt(PRESETS[name])
+
+    def _adopt(self, recipe: Recipe) -> None:
+        """Take over a whole recipe, from wherever it comes."""
+        self.reasons.hide()
+        self.form.set_value(recipe)
+        self._edited(recipe)
 
     def _edited(self, recipe: Recipe) -> None:
-        self.preset.set_value(next((name for name, preset in PRESETS.items() if preset == recipe), _OWN))
+        self._named(recipe)
         self.show_prepared.setChecked(True)
         self._schedule()
 
-    def _image_changed(self, *_: Any) -> None:
-        if self.session is not None and self.form.value() != self.session.get(Recipe):
-            self._schedule()
+    def _clipped(self, low: float, high: float) -> None:
+        recipe = self.form.value()
+        clip = recipe.clip.model_copy(
+            update={"enabled": True, "adaptive": False, "low_percent": low, "high_percent": high}
+        )
+        recipe = recipe.model_copy(update={"clip": clip})
+        self.form.set_value(recipe)
+        self._edited(recipe)
+
+    def _load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a recipe", "", _FILES)
+        if path:
+            self._adopt(read_recipe(Path(path)))
+
+    def _save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save the recipe", "recipe.json", _FILES)
+        if path:
+            target = Path(path)
+            write_recipe(target if target.suffix else target.with_suffix(".json"), self.form.value(), {})
+            self.jobs.show_state(f"Recipe saved as {target.name}")
+
+    def _suggest(self) -> None:
+        target = self.target()
+        if target is None:
+            return
+        self.jobs.show_state("Looking at the image…")
+        self.bench.studies(lambda: suggest(target.source()[0]), self._suggested, topic="suggest")
+
+    def _suggested(self, made: Suggestion) -> None:
+        self._adopt(made.recipe)
+        self.reasons.content.setText("".join(f"<p style='margin:2px 0'>• {reason}</p>" for reason in made.reasons))
+        self.reasons.set_open(True)
+        self.reasons.show()
+
+    def _open_sweep(self) -> None:
+        target = self.target()
+        view = None if target is None else target.view()
+        if target is None or view is None:
+            self.jobs.show_error("there is nothing in view to compare; move the image into view")
+            return
+        if self._sweep is None:
+            self._sweep = SweepWindow(self.bench, self)
+            self._sweep.adopted.connect(self._adopt)
+        image_id = self.session.current_image if self.session is not None else None
+        image = self.guard(lambda: target.source()[0])
+        if image is not None:
+            self._sweep.open_for(image, self.form.value(), region=view[0], step=view[1], image_id=image_id)
+
+    # ------------------------------------------------------------------ turning
+
+    def _turned(self, by_deg: float) -> None:
+        recipe: Recipe = self.form.value()
+        now = self.bench.link.image.angle_deg if self.session is not None and self.bench.link is not None else 0.0
+        angle = round(wrap(now + by_deg), 2)
+        image_id = self.session.current_image if self.session is not None else None
+        if self.session is not None and image_id is not None and self.turn_for.value() == "this image":
+            self.guard(partial(self.session.set_turn, image_id, angle))
+            return
+        self._adopt(recipe.turned_by(angle))
+
+    def _turn_back(self) -> None:
+        if self.session is not None and self.session.current_image is not None:
+            self.guard(partial(self.session.set_turn, self.session.current_image, None))
+
+    # ------------------------------------------------------------------ previews
+
+    def _image_shown(self, *_: Any) -> None:
+        self._schedule()
 
     def _schedule(self, *_: Any) -> None:
-        if self.live.isChecked() and self.session is not None:
-            self._timer.start()
-
-    def _preview(self) -> None:
-        session = self.session
-        if session is None or session.current_image is None:
+        if not self.is_live.isChecked() or not self.isVisible() or self.target() is None:
             return
-        image_id, recipe = session.current_image, self.form.value()
-        self.bench.background(partial(_compute, session, image_id, recipe), self._show, topic="preview")
+        recipe: Recipe = self.form.value()
+        step = next((name for name in STEPS if _title_of(name) == self.film.step), "")
+        self.live.request(recipe.up_to(step) if step else recipe)
 
-    def _show(self, made: tuple[int, Any, float]) -> None:
-        image_id, prepared, seconds = made
-        if self.session is None or self.bench.link is None or image_id != self.session.current_image:
-            return
-        self.bench.link.show_prepared(image_id, prepared.image, prepared.angle_deg)
-        self._show_prepared(self.show_prepared.isChecked())
-        turned = f", turned by {prepared.angle_deg:.1f}°" if prepared.angle_deg else ""
-        notes = f" · {'; '.join(prepared.notes)}" if prepared.notes else ""
-        self.jobs.show_state(f"Preview in {1000 * seconds:.0f} ms{turned}{notes}")
+    def _swiped(self, on: bool) -> None:
+        if on:
+            self.show_prepared.setChecked(True)
+        self.comparison.set(swiped=on)
 
-    def _show_prepared(self, visible: bool) -> None:
-        link = self.bench.link
-        if link is not None and link.image.prepared_layer is not None:
-            link.image.prepared_layer.visible = visible
+    def _looked(self, made: Look) -> None:
+        self.comparison.apply()
+        self.jobs.show_error("")
+        if not self.film.step:
+            self.histogram.show_histograms(made.histograms)
+        self._show_used(made.preview.used)
+
+    def _rested(self, made: Rest) -> None:
+        self.comparison.apply()
+        if not self.film.step:
+            self.film.show_film(made.study.film)
+            self.quality.show_quality(made.study.raw, made.study.prepared)
+        self._show_turn(made.study.angle_deg)
+        notes = f" · {'; '.join(made.study.notes)}" if made.study.notes else ""
+        upto = f" · shown up to {self.film.step}" if self.film.step else ""
+        self.jobs.show_state(f"Preview in {1000 * self.live.seconds:.0f} ms{upto}{notes}")
+
+    def _show_used(self, used: Any) -> None:
+        """The values that adaptive parameters became for this image."""
+        covered = f"{100 * used['covered']:.0f} % covered" if "covered" in used else ""
+        clip, clahe = "", ""
+        if "clip.high_percent" in used:
+            clip = f"Here: {used['clip.low_percent']:.2g} % to {used['clip.high_percent']:.4g} % ({covered})"
+        if "clahe.clip_limit" in used:
+            clahe = f"Here: clip limit {used['clahe.clip_limit']:.3g} ({covered})"
+        self.form.section("clip").set_note(clip)
+        self.form.section("clahe").set_note(clahe)
+
+    def _show_turn(self, angle_deg: float) -> None:
+        by_hand = self.session is not None and self.session.current_image in self.session.get(Turns).by_hand
+        self.turn_back.setEnabled(by_hand)
+        self.form.section("rotate").set_note(f"This image: {angle_deg:+.1f}°{' set by hand' if by_hand else ''}")
 
 
-def _compute(session: Session, image_id: int, recipe: Recipe) -> tuple[int, Any, float]:
-    start = time.perf_counter()
-    prepared = session.prepare(image_id, recipe)
-    return image_id, prepared, time.perf_counter() - start
+def _title_of(step: str) -> str:
+    """What the filmstrip calls a step."""
+    return (
+        "Channel" if step == "channel" else Recipe.model_fields[step].annotation.model_fields["enabled"].title or step
+    )
+
+
+def _button(text: str, tip: str, slot: Any) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda: slot())
+    return button
+
+
+def _quiet() -> QLabel:
+    label = QLabel()
+    label.setObjectName("quiet")
+    label.setWordWrap(True)
+    return label

@@ -18,6 +18,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.preview import warm_up
 from cell_curator.link.viewer_link import ViewerLink
 from cell_curator.session import Execute, Session
 from cell_curator.widgets.runner import Background, JobRunner, deliver_queued
@@ -59,10 +60,11 @@ class Workbench:
         self.viewer = viewer
         self.runner = JobRunner()
         self.background = Background()
+        self.previews, self.studies = Background(), Background()
         self.session: Session | None = None
         self.link: ViewerLink | None = None
         self._worker: Any = None
-        self._closed = False
+        self._closed = self._warm = False
         if execute is None:
             from cell_curator.engines.worker import Worker
 
@@ -74,7 +76,8 @@ class Workbench:
         self._pause.setInterval(_PAUSE_MS)
         self._pause.timeout.connect(self._pause_over)
         self._after_pause: Callable[[], None] | None = None
-        self.background.failed.connect(self._tell)
+        for lane in self._lanes:
+            lane.failed.connect(self._tell)
         self._queue = QTimer()
         self._queue.timeout.connect(deliver_queued)
         self._queue.start(_QUEUE_EVERY_MS)
@@ -141,6 +144,12 @@ class Workbench:
         self.session_changed.emit(None)
         session.close()
 
+    def warm_up_previews(self) -> None:
+        """Compile what previews need, in the background, so that the first one is as fast as the next."""
+        if not self._warm:
+            self._warm = True
+            self.previews(warm_up, lambda _: None)
+
     def run(
         self,
         title: str,
@@ -160,6 +169,10 @@ class Workbench:
             self.link.flush()
         self.runner.start(title, make_job, owner=owner, on_done=on_done)
 
+    @property
+    def _lanes(self) -> tuple[Background, ...]:
+        return self.background, self.previews, self.studies
+
     def close(self, *_: Any) -> None:
         """End everything. Called when the window goes; calling again does nothing."""
         if self._closed:
@@ -170,7 +183,8 @@ class Workbench:
             self._pause.stop()
             self._queue.stop()
         self.runner.close()
-        self.background.close()
+        for lane in self._lanes:
+            lane.close()
         session, self.session = self.session, None
         if self.link is not None:
             self.link.unbind()

@@ -1,0 +1,194 @@
+"""The journal of a project as a Python script, and the hands that carry it out on a fresh one.
+
+`script` writes one line for each entry of the journal; each calls one method of `Replay`. Segmentation is
+done again with the parameters of then, object tools with the points of then, and painting puts back the
+pixels themselves, so labels come out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cell_curator.core.jobs import UserError, drive
+from cell_curator.core.pixel_runs import PixelRuns
+from cell_curator.editing import TOOLS, edit
+from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.io.images import read_info
+from cell_curator.io.project import Change, ImageRecord, Project
+from cell_curator.session import Session
+
+_JOBS = {"score": "score_outliers", "map": "embed", "cluster": "recluster"}
+_HEAD = """# The work on {name}, as its journal tells it ({count} entries).
+# Run it with the name of a new project folder:  python {file} again.curator
+
+import sys
+
+from cell_curator.replay import Replay
+
+work = Replay(sys.argv[1])
+"""
+
+Entry = Mapping[str, Any]
+
+
+class Replay:
+    """A fresh project on which the work of another is done again.
+
+    Parameters
+    ----------
+    folder
+        The new project folder; it must not exist or be empty.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.session = Session.create(folder)
+
+    def add_image(self, name: str, path: str, *, condition: str) -> None:
+        """Add an image under the name it had."""
+        info = read_info(Path(path))
+        image_id = max((record.image_id for record in self.session.images), default=0) + 1
+        record = ImageRecord(
+            image_id,
+            name,
+            Path(path),
+            condition,
+            info.channel_names,
+            info.pixel_size_um,
+            info.shape,
+            note="; ".join(info.notes),
+        )
+        self.session.commit(Change("add image", {"name": name, "path": path}, images=(record,)))
+
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Store parameters by the name of their model."""
+        self.session.commit(Change(settings=dict(values)))
+
+    def segment(self, image: str, parameters: Mapping[str, Any]) -> None:
+        """Find the cells of one image."""
+        self.session.put(SegmentParameters.model_validate(dict(parameters)))
+        report = drive(self.session.segment([self._image(image)]))
+        if report.failed:
+            raise UserError(f"{image}: {report.failed[0][1]}")
+
+    def paint(self, image: str, pixels: Mapping[str, Any], *, action: str = "paint") -> None:
+        """Put painted or imported pixels back."""
+        image_id = self._image(image)
+        labels = PixelRuns.from_json(pixels).applied(self.session.labels(image_id))
+        self.session.set_labels(image_id, labels, action=action)
+
+    def edit(
+        self, image: str, tool: str, *, points: Sequence[Any] = (), labels: Sequence[int] = (), **options: Any
+    ) -> None:
+        """Use an object tool."""
+        edit(self.session, self._image(image), tool, points=points, labels=labels, **options)
+
+    def verdicts(self, cells: Sequence[tuple[str, int]], verdict: str) -> None:
+        """Accept, reject, lock… cells, each named by image and label."""
+        ids = [self.session.cell_at(self._image(image), label) for image, label in cells]
+        self.session.set_verdict([cell for cell in ids if cell is not None], verdict)
+
+    def condition(self, images: Sequence[str], condition: str) -> None:
+        """Put images under another condition."""
+        self.session.set_condition([self._image(image) for image in images], condition)
+
+    def turn(self, image: str, angle_deg: float | None) -> None:
+        """Turn one image by hand."""
+        self.session.set_turn(self._image(image), angle_deg)
+
+    def undo(self) -> None:
+        """Take the last step back."""
+        self.session.undo()
+
+    def redo(self) -> None:
+        """Do the step undone last again."""
+        self.session.redo()
+
+    def run(self, job: str) -> None:
+        """Score, map or cluster the cells."""
+        drive(getattr(self.session, job)())
+
+    def close(self) -> None:
+        """Close the project."""
+        self.session.close()
+
+    def _image(self, name: str) -> int:
+        for record in self.session.images:
+            if record.name == name:
+                return record.image_id
+        raise UserError(f"there is no image {name!r} here; its 'add image' line comes first")
+
+
+def script(project: Project, file: str = "replay.py") -> str:
+    """The project's journal as the text of a Python script."""
+    journal = project.journal()
+    told = {name for detail in _details(journal, "settings", "turn") for name in detail}
+    untold = {name: value for name, value in project.settings().items() if name not in told}
+    conditions = {record.name: record.condition for record in project.images()}
+    lines = [_HEAD.format(name=_word(project.folder.name), count=len(journal), file=_word(file))]
+    if untold:
+        lines.append(f"work.settings({untold!r})")
+    for entry in journal.to_dict("records"):
+        line = _line(entry, conditions)
+        # What comes from the project is only ever written as a literal, so that no name can run as code.
+        lines.append(
+            f"{line}  # {_word(entry['time'])} {_word(entry['user'])}" if line else f"# {_word(entry['action'])}"
+        )
+    return "\n".join((*lines, "work.close()", ""))
+
+
+def _details(journal: Any, *actions: str) -> Iterator[Mapping[str, Any]]:
+    yield from journal.loc[journal["action"].isin(actions), "detail"]
+
+
+def _word(text: str) -> str:
+    """Text that stays within its comment."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _line(entry: Entry, conditions: Mapping[str, str]) -> str:
+    """The call that does one entry again; "" where there is nothing to do."""
+    action, detail = entry["action"], entry["detail"]
+    if action in ("undo", "redo"):
+        return f"work.{action}()" if detail.get("part", 0) == 0 else ""
+    if "pixels" in detail:
+        return _call("paint", detail["image"], detail["pixels"], action=action)
+    if action in TOOLS and "points" in detail:
+        given = {name: detail[name] for name in ("points", "labels") if detail[name]}
+        return _call("edit", detail["image"], action, **given, **detail.get("options", {}))
+    if action == "add image":
+        return _call("add_image", detail["name"], detail["path"], condition=conditions.get(detail["name"], ""))
+    if action in _JOBS:
+        return _call("run", _JOBS[action])
+    known = _LINES.get(action)
+    return known(detail) if known is not None else ""
+
+
+def _call(method: str, *arguments: Any, **named: Any) -> str:
+    parts = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in named.items())]
+    return f"work.{method}({', '.join(parts)})"
+
+
+def _segment_line(detail: Entry) -> str:
+    fields = {name: detail[name] for name in SegmentParameters.model_fields if name in detail}
+    return _call("segment", detail["image"], fields)
+
+
+def _verdict_line(detail: Entry) -> str:
+    if "labels" not in detail:  # written before the journal named images and labels
+        return ""
+    named = list(zip(detail["images"], detail["labels"], detail["verdicts"], strict=True))
+    calls = []
+    for verdict in dict.fromkeys(detail["verdicts"]):
+        calls.append(_call("verdicts", [(image, label) for image, label, given in named if given == verdict], verdict))
+    return "; ".join(calls)
+
+
+_LINES: Mapping[str, Callable[[Entry], str]] = {
+    "settings": lambda detail: _call("settings", dict(detail)),
+    "segment": _segment_line,
+    "verdict": _verdict_line,
+    "condition": lambda detail: _call("condition", detail["images"], detail["condition"]),
+    "turn": lambda detail: _call("turn", detail["image"], detail["angle_deg"]),
+}
