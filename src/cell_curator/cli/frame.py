@@ -105,7 +105,19 @@ class Typed:
             raise UserError(f"--{option}: {_reason(first['msg'])} (see --help)") from None
 
 
-_ORDER = ("run", "preprocess", "segment", "evaluate", "outliers", "embed", "export", "import", "journal", "models", "doctor")
+_ORDER = (
+    "run",
+    "preprocess",
+    "segment",
+    "evaluate",
+    "outliers",
+    "embed",
+    "export",
+    "import",
+    "journal",
+    "models",
+    "doctor",
+)
 
 
 class OneLineErrors(TyperGroup):
