@@ -386,6 +386,17 @@ def test_flat_tiny_and_many_channel_images_make_sheets(qtbot, window):
         assert len(window.view.tiles) == 25, window.jobs.error.text()
 
 
+def test_no_title_is_cut_off_and_headings_cannot_be_chosen(qtbot, open_plain):
+    window = open_plain(Recipe(), picture=np.zeros((3, 90, 120), np.uint8))
+    window.resize(window.minimumSizeHint())
+    box = window.across.parameter
+    widest = max(box.fontMetrics().horizontalAdvance(box.itemText(i)) for i in range(box.count()))
+    assert widest + 24 <= box.width()  # with the arrow
+    (heading,) = [i for i in range(box.count()) if box.itemText(i).startswith("Of steps")]
+    assert not box.model().item(heading).isEnabled()
+    assert not window.across.axis().parameter.words
+
+
 def test_it_fits_a_small_laptop_and_everything_has_a_tooltip(open_plain):
     window = open_plain(Recipe())
     assert window.minimumSizeHint().width() <= 1000

@@ -23,6 +23,7 @@ from cell_curator.widgets.controls import ignore_wheel
 from cell_curator.widgets.sweep_layout import Axis
 
 _NONE = "none"
+_OFF = "Of steps that are off now:"
 _MOST_STEPS = 20
 _PLACES = 6  # behind the point; as few are shown as will do
 
@@ -52,8 +53,7 @@ class AxisEdit(QWidget):
         name.setToolTip(tip)
         self.parameter = QComboBox()
         self.parameter.setToolTip(tip)
-        self.parameter.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.parameter.setMinimumContentsLength(12)
+        self.parameter.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.parameter.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.first, self.last, self.steps = _Number(), _Number(), QSpinBox()
         self.first.setToolTip("First value; the smaller one comes first in any case (↑ and ↓ step)")
@@ -103,8 +103,10 @@ class AxisEdit(QWidget):
         for one in parameters:
             if on and not one.enabled:
                 self.parameter.insertSeparator(self.parameter.count())
+                self.parameter.addItem(_OFF)
+                self.parameter.model().item(self.parameter.count() - 1).setEnabled(False)
                 on = False
-            self.parameter.addItem(one.title if one.enabled else f"{one.title} (now off)", one.path)
+            self.parameter.addItem(one.title, one.path)
             self.parameter.setItemData(self.parameter.count() - 1, one.info.description, Qt.ItemDataRole.ToolTipRole)
         self.parameter.setCurrentIndex(max(0, self.parameter.findData(chosen)))
         self.parameter.blockSignals(False)

@@ -176,7 +176,7 @@ class SweepWindow(QWidget):
 
     def _assemble(self) -> None:
         top = QHBoxLayout()
-        top.setSpacing(18)
+        top.setSpacing(14)
         for edit in self.axes:
             top.addWidget(edit, 1)
         switches = QHBoxLayout()
