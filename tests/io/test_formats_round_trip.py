@@ -15,9 +15,10 @@ from skimage.measure import grid_points_in_poly
 from cell_curator.core.cells import CellTable
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.measure import measure
-from cell_curator.io.formats import cellpose_seg, coco, geojson, imagej, label_files, ngff
+from cell_curator.io.formats import cellpose_seg, coco, dsb2018, geojson, imagej, label_files, ngff
 from cell_curator.io.formats.base import Content, Labelled
 from cell_curator.io.formats.registry import FORMATS, WRITTEN, by_name, find
+from cell_curator.io.labels import read_labels
 from cell_curator.io.project import ImageRecord
 from cell_curator.io.tiff import write_tiff
 from hard_labels import HARD, many
@@ -140,6 +141,19 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(form, tmp_path):
         with pytest.raises(UserError, match="leads out of"):
             drive(form.write(content, tmp_path / "a" / "out"))
     assert not list(tmp_path.rglob("evil*"))
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_an_original_is_never_written_to(tmp_path, link):
+    content = content_of(HARD["touching"], tmp_path)
+    original = content.records[0].path.read_bytes()
+    out = tmp_path / "originals"
+    if link:
+        (tmp_path / "link").symlink_to(out, target_is_directory=True)
+        out = tmp_path / "link"
+    with pytest.raises(UserError, match="is an original image, which is never written to; choose another folder"):
+        drive(label_files.TIFF.write(content, out))
+    assert content.records[0].path.read_bytes() == original
 
 
 def test_names_and_aliases_are_unambiguous():
@@ -325,6 +339,22 @@ def test_a_damaged_archive_is_said_in_one_line(tmp_path, content):
         assert "\n" not in str(refusal.value)
 
 
+def test_curves_and_broken_rois_are_named(tmp_path):
+    import roifile
+
+    for path, words in (
+        ([0, 0, 0, 2, 3, 3, 4, 4, 4], "the ROI 1 has curves, which are not read"),
+        ([7, 0, 0], "the ROI 1 is damaged"),
+        ([0, 0, 0, 1, np.nan, 3, 1, 3, 0, 4], "corners that are no numbers"),
+    ):
+        roi = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, right=5, bottom=5, shape_roi_size=len(path))
+        roi.multi_coordinates = np.array(path, np.float32)
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr("1.roi", roi.tobytes())
+        with pytest.raises(UserError, match=words):
+            list(imagej.read(tmp_path / "a.zip", "a", lambda name: (9, 9)))
+
+
 # ---------------------------------------------------------------------- COCO
 
 
@@ -453,6 +483,10 @@ def test_annotations_drawn_in_qupath_are_read(tmp_path):
     [
         ('{"type": "FeatureCollection"}', "has no “features”"),
         ('[{"geometry": {"type": "Polygon", "coordinates": [[1, 2]]}}]', "is broken GeoJSON"),
+        (
+            '[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [NaN, 2], [3, 3], [0, 0]]]}}]',
+            "corners that are no numbers",
+        ),
         ("3", "has no “features”"),
     ],
 )
@@ -538,3 +572,51 @@ def test_a_store_without_labels_and_a_broken_one(tmp_path):
         file.unlink()
     with pytest.raises(UserError, match="holds no label images"):
         list(ngff.read(path, "a", None))
+
+
+def test_a_folder_that_is_no_store_is_not_replaced(tmp_path):
+    folder = tmp_path / "out" / f"{NAME}.ome.zarr"
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="is there already and is no OME-Zarr"):
+        round_trip(ngff.FORMAT, HARD["touching"], tmp_path)
+    assert (folder / "thesis.txt").read_text() == "mine"
+    assert len(list(folder.parent.iterdir())) == 1
+
+
+# ---------------------------------------------------------------------- Data Science Bowl
+
+
+def nuclei(folder, masks, shape=(8, 9)):
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    Image.fromarray(np.zeros((*shape, 4), np.uint8)).save(folder / "images" / "ab12.png")
+    for number, mask in enumerate(masks):
+        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / f"{number}.png")
+    return folder
+
+
+def test_nuclei_are_merged_and_overlaps_told(tmp_path):
+    masks = np.zeros((3, 8, 9), bool)
+    masks[0, 1:4, 1:4] = masks[1, 3:6, 3:6] = masks[2, 7, 7] = masks[2, 0, 8] = True
+    (incoming,) = dsb2018.read(nuclei(tmp_path / "ab12", masks), "ab12", None)
+    assert incoming.name == "ab12/images/ab12"
+    assert np.bincount(incoming.labels.ravel()).tolist() == [72 - 9 - 8 - 2, 9, 8, 2]
+    assert incoming.notes == ("1 outlines overlap others; shared pixels went to the first of them",)
+    np.testing.assert_array_equal(read_labels(tmp_path / "ab12"), incoming.labels)
+
+
+def test_nuclei_of_another_size_and_folders_without_an_image(tmp_path):
+    folder = nuclei(tmp_path / "ab12", np.ones((1, 3, 3), bool))
+    with pytest.raises(UserError, match=r"0\.png: is 3 × 3 px but its image is 9 × 8 px"):
+        list(dsb2018.read(folder, "ab12", None))
+    (folder / "images" / "ab12.png").unlink()
+    with pytest.raises(UserError, match="holds 0 images; one is needed"):
+        list(dsb2018.read(folder, "ab12", None))
+
+
+def test_labels_are_read_from_seg_files_too(tmp_path):
+    _, path = round_trip(cellpose_seg.FORMAT, HARD["holes"], tmp_path)
+    np.testing.assert_array_equal(read_labels(path), HARD["holes"])
+    with pytest.raises(UserError, match="is a folder; choose a label image in it"):
+        read_labels(tmp_path)

@@ -1,8 +1,9 @@
 """Label images in and out: 0 is background, every other number is one cell.
 
-One plane only, TIFF or PNG in, TIFF out. The labels of a project live in its own store, not
-here; and nothing here changes what a number means, except that a black-and-white mask is
-split into its connected regions.
+One plane only; TIFF, PNG, Cellpose's ``_seg.npy`` or a folder of one PNG for each nucleus (Data Science
+Bowl 2018) in, TIFF out. The labels of a project live in its own store, not here; and nothing
+here changes what a number means, except that a black-and-white mask is split into its
+connected regions.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def read_labels(path: Path | str) -> NDArray[np.int32]:
     """Read a label image as (Y, X) int32.
 
     A black-and-white mask (bool, or only 0 and 255) becomes one label for each connected
-    region. Whole numbers stored as float are accepted; colour tables are ignored.
+    region. Whole numbers stored as float are accepted; colour tables are ignored. ``_seg.npy`` files
+    of Cellpose and folders with ``images`` and ``masks`` in them (one PNG for each nucleus) are read, too.
 
     Raises
     ------
@@ -33,6 +35,8 @@ def read_labels(path: Path | str) -> NDArray[np.int32]:
         numbers: one line that names the file and the remedy.
     """
     path = Path(path)
+    if path.name.lower().endswith("_seg.npy") or path.is_dir():
+        return _layout(path)
     pixels = images.read_plane(path, colours=False).pixels
     assert pixels is not None
     if len(pixels) > 1 and not (pixels == pixels[:1]).all():
@@ -127,6 +131,17 @@ def check_shape(labels: NDArray[Any], image_shape: tuple[int, ...], path: Path |
             f"{path}: labels are {found} px but the image is {columns} × {rows} px; "
             "give the label image that was made from this image"
         )
+
+
+def _layout(path: Path) -> NDArray[np.int32]:
+    """Labels of a ``_seg.npy`` or of a folder of nuclei."""
+    from cell_curator.io.formats import cellpose_seg, dsb2018
+
+    if path.is_dir() and not dsb2018.is_folder(path):
+        raise UserError(f"{path}: is a folder; choose a label image in it")
+    read = dsb2018.read if path.is_dir() else cellpose_seg.read
+    (incoming,) = read(path, path.name, lambda name: (0, 0))
+    return incoming.labels
 
 
 def _regions(mask: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -132,11 +132,23 @@ class Format:
 def image_files(
     content: Content, out: Path, ending: str, write: Callable[[Path, Labelled], object]
 ) -> Job[tuple[Path, ...]]:
-    """Call ``write(path, image)`` for every image; paths are ``out/<name><ending>``."""
+    """Call ``write(path, image)`` for every image; paths are ``out/<name><ending>``.
+
+    Raises
+    ------
+    UserError
+        A path is that of an original image, or leads out of ``out``; nothing has been written then.
+    """
+    paths = {record.image_id: _target(out, record.name, ending) for record in content.records}
+    originals = {record.path.resolve() for record in content.records}
+    for path in paths.values():
+        if path.resolve() in originals:
+            raise UserError(f"{path}: is an original image, which is never written to; choose another folder")
     written: list[Path] = []
 
     def one(record: ImageRecord) -> Job[None]:
-        path = target(out, record.name, ending)
+        path = paths[record.image_id]
+        make_folder(path.parent)
         write(path, content.load(record))
         written.append(path)
         yield from ()
@@ -154,18 +166,11 @@ def one_file(out: Path, name: str) -> Path:
     return out / name
 
 
-def target(out: Path, name: str, ending: str) -> Path:
-    """``out/<name><ending>`` with its folder made.
-
-    Raises
-    ------
-    UserError
-        The name leads out of ``out`` (a project from elsewhere can hold any name).
-    """
+def _target(out: Path, name: str, ending: str) -> Path:
+    """``out/<name><ending>``; a project from elsewhere can hold any name, so it is checked."""
     path = out / f"{name}{ending}"
     if not path.resolve().is_relative_to(out.resolve()):
         raise UserError(f"{name}: this name of an image leads out of {out}; rename the image in its project")
-    make_folder(path.parent)
     return path
 
 

@@ -113,7 +113,7 @@ def read(path: Path, name: str, shape_of: Callable[[str], Shape]) -> Iterator[In
         import roifile  # noqa: F401
     except ImportError:
         raise needs(path, "roifile") from None
-    rois = [(entry, roi, _rings(roi)) for entry, roi in _open(path)]
+    rois = [(entry, roi, _rings(path, entry, roi)) for entry, roi in _open(path)]
     cells = [(entry, roi, rings) for entry, roi, rings in rois if rings]
     told = [_label(entry, roi.properties) for entry, roi, _ in cells]
     canvas = Canvas.of(shape_of(name))
@@ -147,14 +147,23 @@ def _open(path: Path) -> list[tuple[str, Any]]:
         raise UserError(f"{path}: is damaged or no ImageJ ROI archive ({error}); save it again in ImageJ") from error
 
 
-def _rings(roi: Any) -> list[Ring]:
+def _rings(path: Path, entry: str, roi: Any) -> list[Ring]:
     """The outline of an area, or nothing."""
     from roifile import ROI_TYPE
 
     areas = (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED, ROI_TYPE.RECT, ROI_TYPE.OVAL)
     if roi.roitype not in areas:
         return []
-    rings = [np.asarray(ring, np.float64) for ring in roi.coordinates(multi=True)]
+    try:
+        rings = [np.asarray(ring, np.float64) for ring in roi.coordinates(multi=True)]
+    except NotImplementedError:
+        raise UserError(
+            f"{path}: the ROI {entry} has curves, which are not read; in ImageJ: Edit ▸ Selection ▸ Interpolate"
+        ) from None
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise UserError(f"{path}: the ROI {entry} is damaged ({error}); save it again in ImageJ") from error
+    if not all(np.isfinite(ring).all() for ring in rings):
+        raise UserError(f"{path}: the ROI {entry} has corners that are no numbers; save it again in ImageJ")
     return [ring[:-1] if (ring[0] == ring[-1]).all() else ring for ring in rings if len(ring) > 2]
 
 

@@ -48,6 +48,8 @@ def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
 
 
 def _write_one(path: Path, image: Labelled) -> None:
+    if path.exists() and not is_store(path):
+        raise UserError(f"{path}: is there already and is no OME-Zarr; choose another folder")
     pixels = image.pixels()
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:

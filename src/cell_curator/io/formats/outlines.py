@@ -70,12 +70,19 @@ def fill(rings: Iterable[Ring], shape: tuple[int, int]) -> tuple[tuple[slice, sl
     Returns
     -------
     The box (rows, columns) within ``shape`` that the rings reach, and the mask in it.
+
+    Raises
+    ------
+    ValueError
+        A corner is NaN or infinite.
     """
     edges = [np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings if len(ring) > 2]
     height, width = shape
     if not edges:
         return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), bool)
     lines = np.concatenate(edges).astype(np.float64)
+    if not np.isfinite(lines).all():
+        raise ValueError("corners that are no numbers")
     low, high = lines.min(axis=(0, 1)), lines.max(axis=(0, 1))
     left, top = (int(np.clip(np.floor(v), 0, side)) for v, side in zip(low, (width, height), strict=True))
     right, bottom = (int(np.clip(np.ceil(v), 0, side)) for v, side in zip(high, (width, height), strict=True))
