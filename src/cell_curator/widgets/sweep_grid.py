@@ -20,7 +20,7 @@ from cell_curator.core.recipe import Recipe
 from cell_curator.core.sweep import Tile, merit, ranked
 from cell_curator.widgets import style
 from cell_curator.widgets.sweep_layout import GAP, Axis, Index, Layout, fitted, flowing, header_room, in_rows
-from cell_curator.widgets.sweep_paint import badge, draw_bold, frame, outline_image, to_pixmap
+from cell_curator.widgets.sweep_paint import badge, draw_bold, frame, rendered, to_pixmap
 
 _TEXT = {"light": "#20242b"}
 _TEXT_DARK = "#e8eaee"
@@ -274,16 +274,8 @@ class SheetView(QWidget):
 
     def _drawn(self, index: Index, size: QSize) -> QPixmap:
         """The tile with the cells found in it."""
-        picture = self._pictures[index]
-        smooth = size.width() < picture.width() and not self._rest.isActive()
-        mode = Qt.TransformationMode.SmoothTransformation if smooth else Qt.TransformationMode.FastTransformation
-        scaled = picture.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, mode)
-        found = getattr(self._tiles[index], "found", None)
-        if self._outlines and found is not None and found.size:
-            painter = QPainter(scaled)
-            painter.drawImage(0, 0, outline_image(found, size))
-            painter.end()
-        return scaled
+        found = getattr(self._tiles[index], "found", None) if self._outlines else None
+        return rendered(self._pictures[index], found, size, smooth=not self._rest.isActive())
 
     # ------------------------------------------------------------------ mouse and keys
 

@@ -20,7 +20,19 @@ def to_pixmap(image: NDArray[np.float32]) -> QPixmap:
     return QPixmap.fromImage(QImage(grey.data, width, height, width, QImage.Format.Format_Grayscale8).copy())
 
 
-def outline_image(found: NDArray[np.int32], size: QSize) -> QImage:
+def rendered(picture: QPixmap, found: NDArray[np.int32] | None, size: QSize, *, smooth: bool) -> QPixmap:
+    """A tile at another size, with outlines of the cells found; pixels stay pixels where it is enlarged."""
+    smooth = smooth and size.width() < picture.width()
+    mode = Qt.TransformationMode.SmoothTransformation if smooth else Qt.TransformationMode.FastTransformation
+    scaled = picture.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, mode)
+    if found is not None and found.size:
+        painter = QPainter(scaled)
+        painter.drawImage(0, 0, _outline_image(found, size))
+        painter.end()
+    return scaled
+
+
+def _outline_image(found: NDArray[np.int32], size: QSize) -> QImage:
     """Lines one pixel of the screen wide round the cells, transparent elsewhere."""
     labels = cv2.resize(
         found.astype(np.float32), (size.width(), size.height()), interpolation=cv2.INTER_NEAREST
