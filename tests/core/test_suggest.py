@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.suggest import suggest
+from cell_curator.io.images import read_image
 from cell_curator.samples.scenes import nuclei_on_grooves, phase_like, two_channel_cells
 
 
@@ -11,6 +14,23 @@ def test_grooves_are_seen_and_turned():
     made = suggest(nuclei_on_grooves(2, angle_deg=37.0).image)
     assert made.recipe.rotate.enabled
     assert any("grooves" in reason and ("37." in reason or "36.9" in reason) for reason in made.reasons)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_grooves_are_seen_in_sparse_and_crowded_fields(rng, seed):
+    angle = float(rng.uniform(-90, 90, 6)[seed])
+    scene = nuclei_on_grooves(seed, elongated=seed % 2 == 0, angle_deg=angle, count=(10, 30, 60)[seed % 3])
+    assert suggest(scene.image).recipe.rotate.enabled
+
+
+def test_of_real_images_without_grooves_at_most_one_in_fifty_is_turned(data_folder):
+    groups = json.loads((data_folder / "dsb2018" / "mosaic_groups.json").read_text())
+    first = {group: name for name, group in sorted(groups.items(), reverse=True)}
+    files = [data_folder / "dsb2018" / "images" / f"{name}.png" for name in sorted(first.values())[::4]]
+    files += sorted((data_folder / "phase_usiigaci" / "images").iterdir())[:4]
+    turned = [file.name for file in files if suggest(read_image(file)).recipe.rotate.enabled]
+    assert len(files) > 50
+    assert len(turned) <= 1
 
 
 @pytest.mark.parametrize("scene", [two_channel_cells, phase_like])

@@ -20,6 +20,7 @@ _HOUGH_DEG = 0.5
 _HOUGH_SIDE = 640  # px
 _EDGES_PERCENT = 90.0  # gradients above are edges; published: the image's maximum, which noise decides
 _REFINE_DEG = 4.0
+_ALIKE_DEG = 2.0
 _SIDE = 640  # px; twice as large images are looked at in half size
 _BLUR = 2.0  # px
 _BLUR_AREA = 4 * np.pi * _BLUR**2  # px that vary together after the blur
@@ -226,17 +227,20 @@ def _stripes(small: NDArray[np.float32], angle_deg: float) -> float:
     return float(cv2.reduce(middle, 0, cv2.REDUCE_AVG).var())
 
 
-def groove_strength(image: NDArray[np.float32], angle_deg: float) -> float:
-    """How much more the columns differ when ``image`` is turned by ``angle_deg`` than turned otherwise.
+def quarters_that_agree(image: NDArray[np.float32], angle_deg: float) -> int:
+    """In how many of its four quarters ``(Y, X)`` float32 has, taken alone, the same direction to 2°.
 
-    Measured: 1–2 for most images without grooves, 4–7 for nuclei on faint grooves.
+    Grooves run through the whole image, whereas cells that happen to lie along each other do not.
+    Measured: two or more quarters in 2 of 249 real images without grooves, and in 28 of 30 scenes with faint grooves.
     """
-    smooth = _without_cells(image)
-    if smooth is None:
-        return 0.0
-    small = _flattened(smooth)
-    others = [_stripes(small, angle_deg + turn) for turn in range(15, 180, 15)]
-    return _stripes(small, angle_deg) / max(float(np.median(others)), 1e-12)
+    middle_y, middle_x = image.shape[0] // 2, image.shape[1] // 2
+    quarters = (image[rows, columns] for rows in _halves(middle_y) for columns in _halves(middle_x))
+    alone = (estimate_angle(np.ascontiguousarray(quarter)) for quarter in quarters)
+    return sum(angle is not None and abs(wrap(angle - angle_deg)) < _ALIKE_DEG for angle in alone)
+
+
+def _halves(middle: int) -> tuple[slice, slice]:
+    return slice(None, middle), slice(middle, None)
 
 
 def _by_hough(smooth: NDArray[np.float32]) -> float | None:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from cell_curator.core.density import REFERENCE, covered_fraction, otsu
 from cell_curator.core.grey_levels import extremes, histogram
-from cell_curator.core.orientation import estimate_angle, groove_strength
+from cell_curator.core.orientation import estimate_angle, quarters_that_agree
 from cell_curator.core.preprocess import chain
 from cell_curator.core.quality import noise_sigma
 from cell_curator.core.recipe import Channel, Clahe, Clip, Normalise, Recipe, Rotate, TotalVariation
 from cell_curator.core.steps import Grey, select_channel
 
 _SIDE = 1024  # px looked at, in the middle of the image and at full resolution, since noise must stay as it is
-_GROOVES = 3.5  # `groove_strength` from which on we believe in grooves
+_QUARTERS = 2  # `quarters_that_agree` from which on we believe in grooves
 _UNEVEN = 0.25  # robust spread of cell brightness from which on CLAHE helps
 _CLEAN = 0.003  # noise below which denoising has nothing to do
 _CUT_OF_CELLS = 0.05
@@ -68,12 +68,10 @@ def _channel(count: int) -> tuple[Channel, str]:
 
 def _rotate(grey: Grey) -> tuple[Rotate, str]:
     angle = estimate_angle(grey)
-    strength = 0.0 if angle is None else groove_strength(grey, angle)
-    if angle is None or strength < _GROOVES:
+    agreeing = 0 if angle is None else quarters_that_agree(grey, angle)
+    if angle is None or agreeing < _QUARTERS:
         return Rotate(), "no grooves: not turned"
-    return Rotate(
-        enabled=True
-    ), f"grooves {strength:.0f} times stronger than any other direction: turned by {angle:.1f}°"
+    return Rotate(enabled=True), f"grooves run the same way in {agreeing} of 4 quarters: turned by {angle:.1f}°"
 
 
 def _clahe(grey: Grey, covered: float) -> tuple[Clahe, str]:
