@@ -415,8 +415,8 @@ def _cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Rows as plain Python values; SQLite knows no NumPy scalars, and NaN is NULL there."""
     columns: list[list[Any]] = [frame.index.tolist()]
     for name in COLUMNS:
-        values = frame[name]
-        columns.append(values.astype(object).where(values.notna(), None).tolist())
+        # NaN alone differs from itself; asking pandas takes 15 ms for a single row.
+        columns.append([None if value != value else value for value in frame[name].tolist()])
     return zip(*columns, strict=True)
 
 
