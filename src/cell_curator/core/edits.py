@@ -188,13 +188,13 @@ def labels_in_polygon(labels: Labels, outline: ArrayLike) -> list[int]:
     import cv2
 
     points = np.floor(as_points(outline) + 0.5).astype(np.int32)
-    inside = np.zeros(labels.shape, np.uint8)
-    cv2.fillPoly(inside, [points[:, ::-1]], 1)
-    if not inside.any():
+    (top, left), (bottom, right) = np.maximum(points.min(axis=0), 0), np.minimum(points.max(axis=0) + 1, labels.shape)
+    if bottom <= top or right <= left:
         return []
-    box = box_of_mask(inside > 0)
-    part = window(box)
-    return _mostly(labels, np.where(inside[part], labels[part], 0), box)
+    box: Box = (int(top), int(left), int(bottom), int(right))
+    inside = np.zeros((box[2] - box[0], box[3] - box[1]), np.uint8)
+    cv2.fillPoly(inside, [(points - box[:2]).astype(np.int32)[:, ::-1]], 1)
+    return _mostly(labels, np.where(inside, labels[window(box)], 0), box)
 
 
 def labels_in_box(labels: Labels, corner: ArrayLike, opposite: ArrayLike) -> list[int]:
