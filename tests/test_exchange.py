@@ -380,3 +380,23 @@ def test_import_tells_of_each_file(project, tmp_path):
     assert result.exit_code == 0
     assert "8 cells taken over in 2 images, 1 failed" in result.stdout
     assert "stranger.tif: no image of the project is called “stranger”" in result.stderr
+
+
+@pytest.mark.parametrize("images", [0, 1])
+@pytest.mark.parametrize("form", WRITTEN, ids=lambda form: form.name)
+def test_a_project_without_cells_is_exported_too(form, images, tmp_path):
+    project = Session.create(tmp_path / "p.curator")
+    if images:
+        (tmp_path / "images").mkdir()
+        write_tiff(tmp_path / "images" / "a.tif", np.ones((2, *SHAPE), np.uint8))
+        drive(project.add_images(tmp_path / "images"))
+    written = drive(export(project, tmp_path / "out", form))
+    assert all(path.exists() for path in written.files)
+    if images and form.lossless:
+        report = drive(import_cells(project, tmp_path / "out"))
+        assert (report.cells, report.failed) == ({"a": 0}, ())
+    if form.name == "csv":
+        assert len(pd.read_csv(tmp_path / "out" / "cells.csv")) == 0
+    if form.name == "anndata":
+        assert pytest.importorskip("anndata").read_h5ad(written.files[0]).n_obs == 0
+    project.close()

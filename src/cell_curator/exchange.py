@@ -166,9 +166,10 @@ def store(session: Session, record: ImageRecord, incoming: Incoming, verdict: st
     labels = np.array([numbers[value] for value in values.tolist()], np.int32)[places].reshape(current.shape)
     told = {numbers[label]: said for label, said in incoming.verdicts.items() if label in numbers}
     _keep_rejected(labels, current, before.loc[before["verdict"] == "rejected", "label"].tolist())
-    locked = before.loc[before["verdict"] == "locked", "label"]
-    moved = [label for label in locked if ((labels == label) != (current == label)).any()]
-    if moved:
+    differs = labels != current
+    touched = np.union1d(labels[differs], current[differs])
+    moved = np.intersect1d(before.loc[before["verdict"] == "locked", "label"], touched)
+    if len(moved):
         raise UserError(f"{record.name}: {len(moved)} locked cells would change; unlock them first")
     changed = session.set_labels(image_id, labels, action="import")
     _give_verdicts(session, image_id, changed, told, verdict)
@@ -216,12 +217,14 @@ def _numbers(current: NDArray[np.int32], incoming: NDArray[np.int32]) -> dict[in
 def _same_cells(current: NDArray[np.int32], incoming: NDArray[np.int32]) -> dict[int, int]:
     """Incoming label → label of the one cell that it shares more than half of their union with."""
     both = (current > 0) & (incoming > 0)
-    pairs, shared = np.unique(np.stack([current[both], incoming[both]]), axis=1, return_counts=True)
+    keys, shared = np.unique(current[both].astype(np.int64) << 32 | incoming[both], return_counts=True)
     old = dict(zip(*(part.tolist() for part in np.unique(current, return_counts=True)), strict=True))
     new = dict(zip(*(part.tolist() for part in np.unique(incoming, return_counts=True)), strict=True))
     return {
         theirs: ours
-        for ours, theirs, common in zip(*pairs.tolist(), shared.tolist(), strict=True)
+        for ours, theirs, common in zip(
+            (keys >> 32).tolist(), (keys & 0xFFFFFFFF).tolist(), shared.tolist(), strict=True
+        )
         if common > _SAME * (old[ours] + new[theirs] - common)
     }
 

@@ -91,8 +91,8 @@ def notes_on(labels: NDArray[np.int32]) -> tuple[str, ...]:
 
     pieces: NDArray[Any] = label(labels, background=0, connectivity=2)
     inside = labels > 0
-    pairs = np.unique(np.stack([labels[inside], pieces[inside]]), axis=1)
-    count = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    pairs = np.unique(labels[inside].astype(np.int64) << 32 | pieces[inside])
+    count = int((np.unique(pairs >> 32, return_counts=True)[1] > 1).sum())
     if not count:
         return ()
     return ("1 cell is in several pieces",) if count == 1 else (f"{count} cells are in several pieces",)
