@@ -21,6 +21,7 @@ from cell_curator.core.bands import cuts, in_bands
 _TAU = np.float32(0.25)  # step of the dual ascent in two dimensions: 1 / (2 * ndim)
 _ONE = np.float32(1)
 _NEAR = 1.05  # expected change of energy, in tolerances, from which on we look before we step
+_LEAST_WEIGHT = 1e-9  # on the scale of the image: below, nothing changes
 _TOGETHER = 6  # iterations that follow each other through the cache
 _COMPILE: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "error_model": "numpy"}
 
@@ -160,7 +161,7 @@ def denoise_tv(
     """
     if not (in_place and image.dtype == np.float32 and image.flags.c_contiguous):
         image = np.array(image, dtype=np.float32, order="C")
-    if weight <= 0 or image.size == 0:
+    if weight < _LEAST_WEIGHT or image.size == 0:
         return image
     run = _Iterations(image, weight)
     energies: list[float] = []
