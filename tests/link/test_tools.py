@@ -40,18 +40,21 @@ def tools(session, viewer, link):
 def drag(viewer, *points, modifiers=(), inspect=None):
     """Press, move through these world positions, release; as napari passes mouse events on."""
     event = SimpleNamespace(
-        type="mouse_press", button=1, is_dragging=True, pos=(0.0, 0.0), position=points[0], modifiers=modifiers
+        type="mouse_press", button=1, is_dragging=True, pos=_pixel(points[0]), position=points[0], modifiers=modifiers
     )
     wrapper = _Wrapper(event)
     mouse_press_callbacks(viewer, wrapper)
-    for number, position in enumerate(points[1:], 1):
-        event = SimpleNamespace(
-            **{**vars(event), "type": "mouse_move", "position": position, "pos": (9.0 * number, 0.0)}
-        )
+    for position in points[1:]:
+        moved = {"type": "mouse_move", "position": position, "pos": _pixel(position)}
+        event = SimpleNamespace(**{**vars(event), **moved})
         mouse_move_callbacks(viewer, event)
     if inspect is not None:
         inspect()
     mouse_release_callbacks(viewer, SimpleNamespace(**{**vars(event), "type": "mouse_release"}))
+
+
+def _pixel(position):
+    return 5.0 * position[0], 5.0 * position[1]
 
 
 class _Wrapper:
@@ -120,6 +123,13 @@ def test_the_drawing_shows_while_the_button_is_down_and_the_view_stays(tools, vi
     assert viewer.scene.camera.mouse_pan
     assert viewer.layers.selection.active is active
     assert tools.heard == ["delete inside: 1 cell"]
+
+
+def test_a_loop_that_ends_where_it_began_is_no_click(tools, viewer, session):
+    tools.mode = "delete inside"
+    drag(viewer, (4.0, 4.0), (4.0, 28.0), (28.0, 28.0), (28.0, 4.0), (4.0, 4.0))
+    assert tools.heard == ["delete inside: 1 cell"]
+    assert 1 not in labels(session)
 
 
 def test_seeds_by_one_drag_or_by_clicks_and_enter(tools, viewer, session):

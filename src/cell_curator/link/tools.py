@@ -226,16 +226,17 @@ class ToolBox:
         mode, camera = self._mode, self.viewer.scene.camera
         self._layer()  # before the view is held fast: napari frees it when a layer is added
         pan, camera.mouse_pan = camera.mouse_pan, False
-        path, start = [_world(event)], np.asarray(event.pos, float)
+        path, start, far = [_world(event)], np.asarray(event.pos, float), 0.0
         try:
             yield
             while event.type == "mouse_move":
                 path.append(_world(event))
+                far = max(far, float(np.abs(np.asarray(event.pos, float) - start).max()))
                 self._show(self._outline(mode, path))
                 yield
         finally:
             camera.mouse_pan = pan
-        clicked = np.abs(np.asarray(event.pos, float) - start).max() <= _CLICK_PX
+        clicked = far <= _CLICK_PX  # a loop ends where it began, and is no click
         self._hide()
         if mode == self._mode:
             self._drawn(mode, np.array(path[:1] if clicked else path), "shift" in held)
