@@ -70,7 +70,8 @@ def visible_region(
 
     Returns
     -------
-    The smallest upright part of the image that holds all that is in view, or None where nothing is.
+    An upright part of the image that holds all that is in view (the smallest, unless the image is turned and cut
+    by the border of the canvas), or None where nothing is.
     """
     half = np.asarray(canvas, float) / (2 * zoom)
     middle = np.asarray(center[-2:], float)

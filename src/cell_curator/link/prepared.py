@@ -98,8 +98,10 @@ class PreparedLayer:
             layer.affine = to_world
 
     def turn(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> None:
-        """Follow the image from one place in the world to another."""
+        """Follow the image from one place in the world to another; the swipe's line stays where it is."""
         self.place(after @ np.linalg.inv(before) @ self._to_world)
+        if self._swipe is not None and self._picture is not None and self.layer is not None:
+            self._put(self._picture)
 
     def remove(self) -> None:
         """Take the layer out of the viewer."""

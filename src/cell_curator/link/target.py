@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.jobs import UserError
 from cell_curator.core.look import Study, study
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.preview import Overview, Preview, overview, preview
@@ -124,7 +125,8 @@ class LayerTarget:
         planes = layer.ndim - 2
         at = [round(float(v)) for v in layer.world_to_data(viewer.dims.point[-layer.ndim :])][:planes]
         self._levels = [_plane(level, levels[0].shape, at, layer.rgb) for level in levels]
-        self.key: Hashable = (id(layer), id(layer.data), tuple(at))
+        self._flat = tuple(viewer.dims.displayed) == (viewer.dims.ndim - 2, viewer.dims.ndim - 1)
+        self.key: Hashable = (id(layer), id(layer.data), tuple(at), self._flat)
         self._known: Overview | None = None
 
     @property
@@ -138,8 +140,20 @@ class LayerTarget:
         return self._layer if self._layer in self._viewer.layers else None
 
     def source(self) -> tuple[Any, Overview]:
-        """The plane in view."""
+        """The plane in view.
+
+        Raises
+        ------
+        UserError
+            If the viewer shows other axes than the last two, or a volume: a preview is one plane.
+        """
+        if not self._flat:
+            raise UserError(
+                "previews need the last two axes of the image; switch napari to 2D and put its axes in their order again"
+            )
         image = self._levels[0]
+        if 0 in image.shape:
+            raise UserError(f"the layer “{self.name}” holds no pixels; choose another")
         if self._known is None:
             # Of a pyramid the coarsest level that is not coarser than an overview.
             enough = [level for level in self._levels if min(level.shape[1:]) >= _OVERVIEW_PX]
@@ -151,9 +165,11 @@ class LayerTarget:
         return recipe
 
     def view(self) -> View | None:
-        """What the camera sees of the plane."""
+        """What the camera sees of the plane; all where there is none to see, so that `source` says why."""
         camera = self._viewer.scene.camera
         height, width = self._levels[0].shape[1:]
+        if not self._flat or 0 in (height, width):
+            return (0, 0, height, width), 1.0
         return visible_region((height, width), self._affine(), camera.center, camera.zoom, self._viewer.canvas.size)
 
     def show(self, shown: Preview) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
+from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from cell_curator.core.look import Histograms
@@ -18,6 +18,7 @@ _TOP, _BOTTOM = 16, 20
 _SIDE = 8
 _REACH = 9  # px beside a handle that still take hold of it
 _GRIP = 6
+_CLEAR = 8  # px between a handle and the percentage beside it
 _RESULT = "#56b4e9"
 
 
@@ -140,28 +141,50 @@ class ClipHistogram(QWidget):
         painter.drawPolyline(QPolygonF(_outline(data.after, area)))
 
     def _draw_words(self, painter: QPainter, area: QRectF, data: Histograms) -> None:
-        font = painter.font()
-        font.setPointSizeF(max(font.pointSizeF() - 1.5, 7.0))
-        painter.setFont(font)
+        painter.setFont(self._small())
         top = QRectF(area.left(), 0, area.width(), _TOP - 2)
         painter.setPen(QColor(self._colors["quiet"]))
         painter.drawText(top, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, "before clipping")
         painter.setPen(QColor(_RESULT))
         painter.drawText(top, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, "result")
         painter.setPen(QColor(self._colors["quiet"]))
-        for which, side in ((0, -1), (1, 1)):
-            percent = data.percents[which] if self._held is None else data.percent(self._marks[which])
-            x = self._x(self._marks[which])
-            width = 64.0
-            left = x + 8 if which == 0 else x - 8 - width
-            place = Qt.AlignmentFlag.AlignLeft if side < 0 else Qt.AlignmentFlag.AlignRight
-            if which == 1 and left < self._x(self._marks[0]) + 8 + 52:  # no room between the handles
-                left, place = x + 8, Qt.AlignmentFlag.AlignLeft
-            box = QRectF(left, area.bottom() + 2, width, _BOTTOM - 2)
-            if box.right() > self.width():
-                box.moveRight(self.width() - 2.0)
-                place = Qt.AlignmentFlag.AlignRight
-            painter.drawText(box, place | Qt.AlignmentFlag.AlignVCenter, f"{percent:.4g} %")
+        for words, box in zip(self._words(data), self.word_boxes(), strict=True):
+            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
+
+    def word_boxes(self) -> tuple[QRectF, QRectF]:
+        """Where the percentages stand: between the handles if there is room, else outside, and never upon each other."""
+        if self._data is None:
+            return QRectF(), QRectF()
+        metrics = QFontMetricsF(self._small())
+        first, second = (metrics.horizontalAdvance(words) + 2 for words in self._words(self._data))
+        low, high = (self._x(mark) for mark in self._marks)
+        places = (
+            (low + _CLEAR, high - _CLEAR - second),
+            (low + _CLEAR, high + _CLEAR),
+            (low - _CLEAR - first, high - _CLEAR - second),
+            (low - _CLEAR - first, high + _CLEAR),
+            (high + _CLEAR, high + 2 * _CLEAR + first),
+            (low - 2 * _CLEAR - first - second, low - _CLEAR - second),
+        )
+
+        def is_free(left: float, right: float) -> bool:
+            spans = ((left, left + first), (right, right + second))
+            beside = all(end <= x - _CLEAR or start >= x + _CLEAR for start, end in spans for x in (low, high))
+            return beside and left >= 0 and left + first + 4 <= right and right + second <= self.width()
+
+        left, right = next((place for place in places if is_free(*place)), places[-1])
+        top, height = self.height() - _BOTTOM + 2, _BOTTOM - 2
+        return QRectF(left, top, first, height), QRectF(right, top, second, height)
+
+    def _words(self, data: Histograms) -> tuple[str, str]:
+        """Percentiles as they were set, or while a handle is held, as it stands."""
+        percents = data.percents if self._held is None else [data.percent(mark) for mark in self._marks]
+        return f"{percents[0]:.4g} %", f"{percents[1]:.4g} %"
+
+    def _small(self) -> QFont:
+        font = QFont(self.font())
+        font.setPointSizeF(max(font.pointSizeF() - 1.5, 7.0))
+        return font
 
     def _draw_handle(self, painter: QPainter, area: QRectF, which: int) -> None:
         x = self._x(self._marks[which])

@@ -141,7 +141,7 @@ class Live(QObject):
 
     def _is_current(self, target: Target) -> bool:
         now = self._target()
-        return now is not None and now.key == target.key
+        return self._recipe is not None and now is not None and now.key == target.key
 
     def _timer(self, milliseconds: int, slot: Callable[[], None]) -> QTimer:
         timer = QTimer(self)

@@ -4,44 +4,42 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from cell_curator.core.quality import Quality
 from cell_curator.widgets import style
 
-_COLUMNS = 2
-_ARROW = 15  # px
+_COLUMNS = 3
 
 
 class QualityTable(QWidget):
-    """Two columns of figures, each “raw → prepared” with an arrow."""
+    """Figures side by side: what it is with the arrow, and “raw → prepared” below."""
 
     def __init__(self, theme: str) -> None:
         super().__init__()
         self._theme = theme
         self._last: tuple[Quality, Quality] | None = None
         self._values: dict[str, tuple[QLabel, QLabel]] = {}
+        self._colors: dict[str, str] = {}
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(4)
-        grid.setVerticalSpacing(1)
+        grid.setHorizontalSpacing(3)
+        grid.setVerticalSpacing(0)
         for index, field in enumerate(fields(Quality)):
             unit = " %" if field.metadata["unit"].startswith("%") else ""
             title, value, arrow = QLabel(f"{field.metadata['title']}{unit}"), QLabel("–"), QLabel()
             title.setObjectName("quiet")
-            value.setAlignment(Qt.AlignmentFlag.AlignRight)
-            arrow.setFixedWidth(_ARROW)
             tip = f"<p>{field.metadata['description']}; {field.metadata['better']} is better. Raw → prepared image.</p>"
             for label in (title, value, arrow):
                 label.setToolTip(tip)
             row, column = divmod(index, _COLUMNS)
-            for place, label in enumerate((title, value, arrow)):
-                grid.addWidget(label, row, 4 * column + place)
+            grid.addWidget(title, 3 * row, 2 * column)
+            grid.addWidget(arrow, 3 * row, 2 * column + 1)
+            grid.addWidget(value, 3 * row + 1, 2 * column, 1, 2)
             self._values[field.name] = (value, arrow)
-        grid.setColumnMinimumWidth(3, 8)
-        for column in (1, 5):
-            grid.setColumnStretch(column, 1)
+        grid.setRowMinimumHeight(2, 4)
+        for column in range(_COLUMNS):
+            grid.setColumnStretch(2 * column + 1, 1)
 
     def set_theme(self, theme: str) -> None:
         """Follow napari's theme."""
@@ -63,6 +61,11 @@ class QualityTable(QWidget):
             value.setText(f"{_short(before[name])}\u2009→\u2009{_short(after[name])}")
             arrow.setText(rise if better[name] else "=")
             arrow.setStyleSheet(f"color: {color}")
+            self._colors[name] = color
+
+    def color(self, name: str) -> str:
+        """The colour of one figure's arrow."""
+        return self._colors[name]
 
     def text(self, name: str) -> str:
         """What is shown of one figure."""
@@ -70,4 +73,7 @@ class QualityTable(QWidget):
 
 
 def _short(value: float) -> str:
+    """At most four characters."""
+    if abs(value) >= 999.5:
+        return f"{value / 1e3:.2g}k" if abs(value) < 9.95e3 else f"{value / 1e3:.0f}k" if abs(value) < 1e6 else ">1M"
     return f"{value:.2g}" if 0.1 <= abs(value) < 10 else f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
