@@ -345,6 +345,7 @@ def test_curves_and_broken_rois_are_named(tmp_path):
     for path, words in (
         ([0, 0, 0, 2, 3, 3, 4, 4, 4], "the ROI 1 has curves, which are not read"),
         ([7, 0, 0], "the ROI 1 is damaged"),
+        ([np.inf, 0, 0], "the ROI 1 is damaged"),
         ([0, 0, 0, 1, np.nan, 3, 1, 3, 0, 4], "corners that are no numbers"),
     ):
         roi = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, right=5, bottom=5, shape_roi_size=len(path))

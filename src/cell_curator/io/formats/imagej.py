@@ -160,7 +160,7 @@ def _rings(path: Path, entry: str, roi: Any) -> list[Ring]:
         raise UserError(
             f"{path}: the ROI {entry} has curves, which are not read; in ImageJ: Edit ▸ Selection ▸ Interpolate"
         ) from None
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, OverflowError) as error:
         raise UserError(f"{path}: the ROI {entry} is damaged ({error}); save it again in ImageJ") from error
     if not all(np.isfinite(ring).all() for ring in rings):
         raise UserError(f"{path}: the ROI {entry} has corners that are no numbers; save it again in ImageJ")
