@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from cell_curator.core.jobs import UserError
 from cell_curator.core.measure import MEASURED, measure
 from cell_curator.editing import TOOLS, edit
+from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.session import Session
+from cell_curator.workflow import adopt
 from small_project import CIRCLES, SHAPE, execute, mapped, session  # noqa: F401
 
 
@@ -247,6 +251,29 @@ def test_a_step_all_of_which_was_painted_over_is_passed(session, image_id):  # n
     assert "px painted since" in session.history.note
     assert session.redo()
     assert_same(state(session), painted)
+
+
+def test_undo_after_a_new_segmentation_spares_the_cells_that_were_found_since(session, image_id, discs):  # noqa: F811
+    session.set_verdict(session.cells.of_image(image_id).index, "proposed")
+    one = cell(session, image_id, 1)
+    edit(session, image_id, "delete", labels=[1])
+    edit(session, image_id, "grow", labels=[3], px=2)
+    session.set_verdict([cell(session, image_id, 3)], "locked")
+    locked = session.labels(image_id) == 3
+    new = discs(SHAPE, [(16, 20, 9), (16, 60, 5), (50, 70, 6)])
+    found = SimpleNamespace(labels=new, flow_error=np.zeros(4, np.float32), diameter=12.0)
+    adopt(session, image_id, found, SegmentParameters())
+    proposed = session.cells.of_image(image_id)
+    proposed = set(proposed.index[proposed["verdict"] == "proposed"])
+    assert len(proposed) == 3
+    np.testing.assert_array_equal(session.labels(image_id) == 3, locked)
+    while session.undo():
+        assert_sound(session)
+        assert proposed <= set(session.cells.frame.index)
+    assert one in session.cells.frame.index
+    while session.redo():
+        assert_sound(session)
+        assert proposed <= set(session.cells.frame.index)
 
 
 def test_a_new_condition_and_clusters_outlive_undo(mapped):  # noqa: F811
