@@ -410,7 +410,7 @@ def test_a_coco_file_of_others_with_overlaps_and_uncompressed_runs(tmp_path):
         ],
     }
     (tmp_path / "a.json").write_text(json.dumps(document))
-    (incoming,) = coco.read(tmp_path / "a.json", "", None)
+    (incoming,) = coco.read(tmp_path / "a.json", "", lambda name: (6, 5))
     assert incoming.name == "sub/a.b"
     assert np.bincount(incoming.labels.ravel()).tolist() == [0, 16, 14]
     assert incoming.notes == ("1 outlines overlap others; shared pixels went to the first of them",)
@@ -423,7 +423,7 @@ def test_a_coco_file_of_others_with_overlaps_and_uncompressed_runs(tmp_path):
         ("[" * 100_000, "is no readable JSON"),
         ("[]", "so it is no COCO file"),
         ('{"images": [{"id": 1, "file_name": "a", "height": 4}], "annotations": []}', "broken COCO file"),
-        ('{"images": [{"id": 1, "file_name": "a", "height": 1e6, "width": 1e9}], "annotations": []}', "1000000000 ×"),
+        ('{"images": [{"id": 1, "file_name": "a", "height": -4, "width": 4}], "annotations": []}', "broken COCO file"),
         (
             '{"images": [{"id": 1, "file_name": "a", "height": 4, "width": 4}], "annotations": '
             '[{"image_id": 1, "segmentation": {"size": [4, 4], "counts": [0, 999999999]}}]}',
@@ -439,7 +439,21 @@ def test_a_coco_file_of_others_with_overlaps_and_uncompressed_runs(tmp_path):
 def test_a_broken_coco_file_is_said_in_one_line(tmp_path, text, words):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=words):
-        list(coco.read(tmp_path / "a.json", "", None))
+        list(coco.read(tmp_path / "a.json", "", lambda name: (4, 4)))
+
+
+def test_a_size_that_is_not_the_images_costs_no_memory(tmp_path):
+    images = [{"id": n, "file_name": f"{n}.png", "height": 10**6, "width": 10**7} for n in (1, 2)]
+    annotations = [{"image_id": 1, "segmentation": {"size": [10**6, 10**7], "counts": [0, 10**13]}}]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    found = list(coco.read(tmp_path / "a.json", "", lambda name: (4, 4)))
+    assert [(one.name, one.labels.shape) for one in found] == [("1", (10**6, 10**7)), ("2", (10**6, 10**7))]
+    _, path = round_trip(ngff.FORMAT, HARD["touching"], tmp_path)
+    about = path / "labels" / "cells" / "0" / "zarr.json"
+    text = json.loads(about.read_text())
+    about.write_text(json.dumps({**text, "shape": [10**6, 10**7]}))
+    with pytest.raises(UserError, match="labels are 10000000 × 1000000 px but the image is 16 × 12 px"):
+        list(ngff.read(path, "a", lambda name: (12, 16)))
 
 
 # ---------------------------------------------------------------------- GeoJSON
@@ -545,7 +559,7 @@ def test_labels_written_by_ome_zarr_itself_are_read(tmp_path):
         root = zarr.open_group(str(path), mode="w", zarr_format=form.zarr_format)
         write_image(labels[None].astype(np.uint16), root, axes="cyx", fmt=form)
         write_labels(labels[None], root, name="nuclei", axes="cyx", fmt=form)
-        (incoming,) = ngff.read(path, "a", None)
+        (incoming,) = ngff.read(path, "a", lambda name: labels.shape)
         np.testing.assert_array_equal(incoming.labels, labels)
 
 

@@ -36,7 +36,6 @@ from cell_curator.io.formats.outlines import Canvas, Polygon, numbered, trace
 from cell_curator.io.project import ImageRecord
 
 FILE = "annotations.json"
-_MAX_PIXELS = 2**33
 _KEPT = ("cell_id", "label", "verdict", "cluster", "flags")
 
 
@@ -213,15 +212,19 @@ def read(path: Path, name: str, shape_of: Callable[[str], Shape]) -> Iterator[In
         for annotation in document["annotations"]:
             by_image.setdefault(annotation["image_id"], []).append(annotation)
         for image in document["images"]:
-            yield _incoming(image, by_image.get(image["id"], []))
+            yield _incoming(image, by_image.get(image["id"], []), shape_of)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise UserError(f"{path}: is a broken COCO file ({type(error).__name__}: {error}); export it again") from error
 
 
-def _incoming(image: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> Incoming:
+def _incoming(
+    image: dict[str, Any], annotations: Sequence[dict[str, Any]], shape_of: Callable[[str], Shape]
+) -> Incoming:
+    """The cells of one image; none where it is not of the size of the project's, which the caller refuses."""
     shape = (int(image["height"]), int(image["width"]))
-    if min(shape) < 1 or shape[0] * shape[1] > _MAX_PIXELS:
-        raise ValueError(f"an image of {shape[1]} × {shape[0]} px")
+    name = Path(str(image["file_name"]).replace("\\", "/")).with_suffix("").as_posix()
+    if not _fits(name, shape, shape_of):
+        return Incoming(name, np.broadcast_to(np.int32(0), shape))
     about = [_attributes(annotation) for annotation in annotations]
     labels = numbered([a.get("label") if isinstance(a.get("label"), int) else None for a in about])
     canvas = Canvas.of(shape)
@@ -235,8 +238,15 @@ def _incoming(image: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> I
         verdict = known_verdict(attributes.get("verdict"))
         if verdict:
             verdicts[label] = verdict
-    name = Path(str(image["file_name"]).replace("\\", "/")).with_suffix("").as_posix()
     return Incoming(name, canvas.labels, verdicts, canvas.notes())
+
+
+def _fits(name: str, shape: Shape, shape_of: Callable[[str], Shape]) -> bool:
+    """Asked before any memory is: a forged file may claim any size."""
+    try:
+        return shape_of(name) == shape
+    except UserError:
+        return False
 
 
 def _attributes(annotation: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ codecs that unpack numbers are let through.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.io.atomic import write_error
 from cell_curator.io.formats.base import Content, Format, Incoming, Labelled, Shape, image_files, known_verdict
-from cell_curator.io.labels import as_labels
+from cell_curator.io.labels import as_labels, check_shape
 
 ENDING = ".ome.zarr"
 _VERSION = "0.5"
@@ -127,7 +128,7 @@ def read(path: Path, name: str, shape_of: Callable[[str], Shape]) -> Iterator[In
     Raises
     ------
     UserError
-        No labels in it, more than one plane, a codec that is not let through, or damage.
+        No labels in it, another size than the image's, more than one plane, a codec that is not let through, or damage.
     """
     try:
         group, about, notes = _label_group(path)
@@ -138,15 +139,17 @@ def read(path: Path, name: str, shape_of: Callable[[str], Shape]) -> Iterator[In
         array = zarr.open_array(str(group / str(dataset)), mode="r")
         if array.dtype.kind not in "biu":
             raise UserError(f"{path}: its labels are {array.dtype}; whole numbers are needed")
+        if array.ndim < 2 or math.prod(array.shape[:-2]) != 1:
+            raise UserError(f"{path}: its labels have shape {array.shape}, a stack; give one plane")
+        claimed = np.broadcast_to(np.int32(0), array.shape[-2:])
+        check_shape(claimed, shape_of(name), path)  # before memory is asked for
         data = np.asarray(array[...])
     except (UserError, MemoryError):
         raise
     except Exception as error:  # a broken store raises nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: is a broken OME-Zarr ({reason}); export it again") from error
-    while data.ndim > 2 and data.shape[0] == 1:
-        data = data[0]
-    yield Incoming(name, as_labels(data, path), _verdicts(about), notes)
+    yield Incoming(name, as_labels(data.reshape(data.shape[-2:]), path), _verdicts(about), notes)
 
 
 def _label_group(path: Path) -> tuple[Path, dict[str, Any], tuple[str, ...]]:
