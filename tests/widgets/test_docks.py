@@ -228,8 +228,10 @@ def test_outlines_and_colours_are_those_of_the_layer(show, bench, mapped, wait_f
     wait_for_job()
     QTest.keyClick(dock, Qt.Key.Key_O)
     assert bench.link.labels.layer.contour == 2
-    dock.coloring.setCurrentText("verdict")
+    dock.looks.coloring.setCurrentText("verdict")
     assert bench.link.labels.color_by == "verdict"
+    dock.looks.only.setChecked(True)
+    assert bench.link.labels.layer.show_selected_label
 
 
 def test_one_job_at_a_time_is_said_in_the_dock(show, bench, session, wait_for_job):

@@ -82,12 +82,11 @@ class Overview:
         first = "background" if recipe.background.enabled else "clahe" if recipe.clahe.enabled else "normalise"
         levels: dict[str, Levels] = {first: raw}
         scale = self.shape[0] / grey.shape[0]
-        counts = unit_counts(grey) if first == "normalise" and not recipe.normalise.enabled else None
+        counts = unit_counts(grey)
         tiles, estimate = clahe_tiles(self.shape, recipe.clahe), self._background(recipe, scale)
         for name, picture in chain(grey, recipe, levels, scale=scale, tiles=tiles, background=estimate):
-            if name in ("clahe", "normalise"):
+            if name in ("background", "clahe", "normalise"):
                 counts = unit_counts(picture)
-        assert counts is not None  # what is beyond 0..1 is always normalised
         return Measured(recipe, levels, raw, counts, used)
 
     def _background(self, recipe: Recipe, scale: float) -> Grey | None:

@@ -22,10 +22,10 @@ from qtpy.QtWidgets import (
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.colors import cluster_color
 from cell_curator.core.embedding import MapParameters
-from cell_curator.core.measure import MEASURED
 from cell_curator.core.patches import PatchParameters
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.link.labels import EACH
+from cell_curator.widgets.cell_looks import MEASUREMENTS
 from cell_curator.widgets.controls import Choice, Fold, swatch
 from cell_curator.widgets.dock import Connections, Dock
 from cell_curator.widgets.form import ParametersForm
@@ -40,14 +40,13 @@ if TYPE_CHECKING:
 
 _PICTURE = 92
 _CONDITIONS_THAT_FIT = 3
-_NOT_COLORS = ("y", "x", "top", "left", "bottom", "right", "touches_border")
 _COLORINGS = {
     "cluster": "cluster",
     "condition": "condition",
     "image": "image",
     "verdict": "verdict",
     "suspicion": "score",
-    **{name.replace("_", " "): name for name in MEASURED if name not in _NOT_COLORS},
+    **MEASUREMENTS,
 }
 _FORMS = (
     ("Pictures of the cells", PatchParameters),

@@ -7,19 +7,16 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton
+from qtpy.QtWidgets import QLabel, QPushButton
 
 from cell_curator.engines.cards import list_models
 from cell_curator.engines.segmenter import SegmentParameters, engines
-from cell_curator.link.labels import EACH
-from cell_curator.widgets.controls import Choice
+from cell_curator.widgets.cell_looks import CellLooks
 from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
-
-_COLORINGS = {"each cell its own": EACH, "verdict": "verdict", "cluster": "cluster"}
 
 
 class SegmentDock(Dock):
@@ -39,24 +36,15 @@ class SegmentDock(Dock):
         self.all.clicked.connect(partial(self.guard, self._find_all))
         self.result = QLabel()
         self.result.setWordWrap(True)
-        self.coloring = Choice(list(_COLORINGS))
-        self.coloring.setToolTip("What the colour of a cell in the image means")
-        self.coloring.changed.connect(self._recolor)
-        self.outlines = QCheckBox("Outlines only")
-        self.outlines.setToolTip("Draw the border of each cell instead of filling it (O)")
-        self.outlines.toggled.connect(self._outline)
-        looks = QHBoxLayout()
-        looks.addWidget(QLabel("Colour by"))
-        looks.addWidget(self.coloring, 1)
-        looks.addWidget(self.outlines)
+        self.looks = CellLooks(self.bench)
         self.body.addWidget(self.form)
         self.body.addWidget(self.all)
         self.body.addWidget(self.result)
         self.body.addWidget(line())
-        self.body.addLayout(looks)
+        self.body.addWidget(self.looks)
         self.primary.setText("Find cells in this image")
         self.primary.setToolTip("Cells you accepted or edited are kept (Ctrl+Return)")
-        self.add_key("O", self.outlines.toggle)
+        self.add_key("O", self.looks.outlines.toggle)
         self.add_key("Ctrl+Return", self.primary.click)
         self.bench.runner.started.connect(self._fit_all)
         self.bench.runner.ended.connect(self._fit_all)
@@ -72,7 +60,7 @@ class SegmentDock(Dock):
         links.add(session.events.cells_changed, self._count)
         links.add(session.events.current_changed, self._count)
         if self.bench.link is not None:
-            links.add(self.bench.link.shown, self._shown)
+            links.add(self.bench.link.shown, self.looks.apply)
         self.form.set_value(session.get(SegmentParameters))
         self._count()
 
@@ -122,19 +110,6 @@ class SegmentDock(Dock):
             stored = self.session.get(SegmentParameters)
             if stored != self.form.value():
                 self.form.set_value(stored)
-
-    def _recolor(self, name: str) -> None:
-        if self.bench.link is not None:
-            self.bench.link.color_cells(_COLORINGS[name])
-
-    def _outline(self, on: bool) -> None:
-        layer = self.bench.link.labels.layer if self.bench.link is not None else None
-        if layer is not None:
-            layer.contour = 2 if on else 0
-            layer.opacity = 0.9 if on else 0.5
-
-    def _shown(self, _image_id: int) -> None:
-        self._outline(self.outlines.isChecked())
 
     def _fit_all(self, *_: Any) -> None:
         self.all.setEnabled(not self.bench.runner.busy)

@@ -35,6 +35,10 @@ def sheet(theme: str) -> str:
     QToolButton#fold:hover {{ text-decoration: underline; }}
     QAbstractSpinBox#sweepNumber {{ padding: 2px 5px; min-width: 56px; }}
     QAbstractSpinBox#sweepSteps {{ padding: 2px 5px; min-width: 22px; }}
+    QToolButton#tool {{ padding: 5px 2px; border: 1px solid {c["line"]}; border-radius: 3px; }}
+    QToolButton#tool:hover {{ border-color: {_PRIMARY_OVER}; }}
+    QToolButton#tool:checked {{ background: {PRIMARY}; color: white; font-weight: 600; }}
+    QLabel#section {{ font-weight: 600; }}
     QWidget#line {{ background: {c["line"]}; }}
     QTableView, QListView {{ border: 1px solid {c["line"]}; }}
     QTableView::item:selected {{ background: {PRIMARY}; color: white; }}
@@ -46,7 +50,8 @@ def tabs_sheet(theme: str) -> str:
     """The style sheet of the tabs and of the list of keys."""
     c = colors(theme)
     return f"""
-    QTabBar::tab {{ padding: 7px 9px; min-height: 16px; }}
-    QTabBar::tab:selected {{ font-weight: 600; }}
+    QToolButton#tab {{ padding: 6px 2px; border: none; border-bottom: 2px solid {c["line"]}; border-radius: 0; }}
+    QToolButton#tab:hover {{ border-bottom-color: {_PRIMARY_OVER}; }}
+    QToolButton#tab:checked {{ border-bottom-color: {PRIMARY}; font-weight: 600; background: {c["panel"]}; }}
     QFrame#keys {{ background: {c["panel"]}; border: 1px solid {c["line"]}; }}
     """

@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QApplication, QFrame, QLabel, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import (
+    QApplication,
+    QButtonGroup,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QSizePolicy,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cell_curator.core.jobs import UserError
 from cell_curator.session import Session
 from cell_curator.widgets import style
+from cell_curator.widgets.correct_dock import CorrectDock
 from cell_curator.widgets.dock import Dock
 from cell_curator.widgets.explore_dock import ExploreDock
 from cell_curator.widgets.images_dock import ImagesDock
@@ -24,38 +36,63 @@ from cell_curator.widgets.workbench import Workbench, workbench_of
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-DOCKS: tuple[type[Dock], ...] = (ImagesDock, PreprocessDock, SegmentDock, ReviewDock, ExploreDock)
+DOCKS: tuple[type[Dock], ...] = (ImagesDock, PreprocessDock, SegmentDock, CorrectDock, ReviewDock, ExploreDock)
 NAME = "Cell Curator"
 _SETTLE_S = 20.0
+_TITLES_A_ROW = 3
 
 
-class AllDocks(QTabWidget):
-    """The five docks as tabs, in the order of the work."""
+class AllDocks(QWidget):
+    """All docks in one, in the order of the work; a row of titles brings one to the front."""
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.setDocumentMode(True)
-        self.setUsesScrollButtons(False)
         self.docks: dict[str, Dock] = {}
-        for kind in DOCKS:
+        self.titles: dict[str, QToolButton] = {}
+        self.pages = QStackedWidget()
+        self._group = QButtonGroup(self)
+        self.top = QWidget()
+        grid = QGridLayout(self.top)
+        grid.setContentsMargins(6, 4, 6, 0)
+        grid.setSpacing(2)
+        for index, kind in enumerate(DOCKS):
             dock = kind(napari_viewer)
             self.docks[dock.title] = dock
-            self.addTab(dock, dock.title)
+            self.pages.addWidget(dock)
+            grid.addWidget(self._title(dock.title), index // _TITLES_A_ROW, index % _TITLES_A_ROW)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.top)
+        layout.addWidget(self.pages, 1)
         self._keys = KeyList(self)
         self._bench = workbench_of(napari_viewer)
         self._bench.viewer.events.theme.connect(self._on_theme)
         self._on_theme()
+        self.show_dock(DOCKS[0].title)
         for key, slot in (("?", self._keys.toggle), ("Ctrl+.", self._bench.runner.cancel)):
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(slot)
+
+    def _title(self, title: str) -> QToolButton:
+        button = QToolButton()
+        button.setObjectName("tab")
+        button.setText(title)
+        button.setCheckable(True)
+        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        button.clicked.connect(lambda: self.show_dock(title))
+        self._group.addButton(button)
+        self.titles[title] = button
+        return button
 
     def _on_theme(self, *_: Any) -> None:
         self.setStyleSheet(style.tabs_sheet(str(self._bench.viewer.theme)))
 
     def show_dock(self, title: str) -> Dock:
         """Bring a dock to the front."""
-        self.setCurrentWidget(self.docks[title])
+        self.titles[title].setChecked(True)
+        self.pages.setCurrentWidget(self.docks[title])
         return self.docks[title]
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -93,7 +130,8 @@ class KeyList(QFrame):
     def toggle(self) -> None:
         """Show or hide."""
         tabs = self.parentWidget()
-        self.setGeometry(0, tabs.tabBar().height(), tabs.width(), tabs.height() - tabs.tabBar().height())
+        top = tabs.top.height()
+        self.setGeometry(0, top, tabs.width(), tabs.height() - top)
         self.setVisible(not self.isVisible())
         self.raise_()
 

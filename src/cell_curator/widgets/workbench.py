@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QApplication
 
 from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.core.preview import warm_up
+from cell_curator.link.tools import ToolBox
 from cell_curator.link.viewer_link import ViewerLink
 from cell_curator.session import Execute, Session
 from cell_curator.widgets.runner import Background, JobRunner, deliver_queued
@@ -63,6 +64,7 @@ class Workbench:
         self.previews, self.studies = Background(), Background()
         self.session: Session | None = None
         self.link: ViewerLink | None = None
+        self.tools: ToolBox | None = None
         self._worker: Any = None
         self._closed = self._warm = False
         if execute is None:
@@ -130,6 +132,7 @@ class Workbench:
         self.session = session
         self.link = ViewerLink(session, self.viewer, later=self._later, background=self._load)
         self.link.failed.connect(self._tell)
+        self.tools = ToolBox(session, self.viewer, self.link)
         self.session_changed.emit(session)
 
     def close_session(self) -> None:
@@ -138,9 +141,7 @@ class Workbench:
         if session is None:
             return
         self.runner.close()
-        if self.link is not None:
-            self.link.unbind()
-            self.link = None
+        self._unbind()
         self.session_changed.emit(None)
         session.close()
 
@@ -186,14 +187,19 @@ class Workbench:
         for lane in self._lanes:
             lane.close()
         session, self.session = self.session, None
-        if self.link is not None:
-            self.link.unbind()
-            self.link = None
+        self._unbind()
         if session is not None:
             session.close()
         if self._worker is not None:
             self._worker.close()
         _BENCHES.pop(self.viewer, None)
+
+    def _unbind(self) -> None:
+        if self.tools is not None:
+            self.tools.unbind()
+        if self.link is not None:
+            self.link.unbind()
+        self.tools = self.link = None
 
     def _open_made(self, folder: Path, owner: object) -> None:
         # After `ended`, since the runner is still busy while it calls this.
