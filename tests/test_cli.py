@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from cell_curator.cli import app
 from cell_curator.cli.frame import follow
 from cell_curator.core.jobs import Progress
+from cell_curator.core.orientation import turn_labels
 from cell_curator.core.recipe import Recipe, Rotate
 from cell_curator.engines.segmenter import Segmentation
 from cell_curator.io.images import read_image, write_tiff
@@ -140,7 +141,7 @@ def test_help_loads_neither_torch_nor_napari():
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "preprocess", "segment", "evaluate", "outliers", "embed", "export", "doctor", "models list"],
+    ["run", "preprocess", "restore", "segment", "evaluate", "outliers", "embed", "export", "doctor", "models list"],
 )
 def test_every_command_takes_json_and_seed(command):
     result = invoke(*command.split(), "--help")
@@ -336,6 +337,62 @@ def test_the_images_of_a_folder_are_turned_alike_if_that_is_wanted(images, tmp_p
     assert angles["control/1"] == angles["control/2"] == angles["control/plain"]
     assert angles["mutant/1"] == angles["mutant/2"]
     assert all(abs(angles[name] - scenes[name].angle_deg) < 1 for name in scenes)
+
+
+# ---------------------------------------------------------------------- restore
+
+
+@pytest.fixture
+def prepared(images, tmp_path):
+    write_recipe(tmp_path / "turn.json", Recipe(rotate=Rotate(enabled=True, method="fixed", angle_deg=-33.3)), {})
+    invoke("preprocess", images, tmp_path / "prepared", "--recipe", tmp_path / "turn.json")
+    return tmp_path / "prepared"
+
+
+def test_masks_drawn_on_prepared_images_lie_on_the_originals_again(prepared, tmp_path, scenes):
+    for name, scene in scenes.items():
+        path = tmp_path / "masks" / f"{name}_masks.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_labels(path, turn_labels(scene.labels, -33.3))
+    answer = invoke("restore", tmp_path / "masks", prepared / "recipe.json", tmp_path / "raw", "--json")
+    assert answer.data["masks"] == 4
+    assert answer.data["failed"] == 0
+    y, x = np.ogrid[:256, :256]
+    middle = np.hypot(y - 127.5, x - 127.5) < 125  # what a turn does not take out of the frame
+    for name, scene in scenes.items():
+        labels = read_labels(tmp_path / "raw" / f"{name}.tif")
+        assert (labels[middle] == scene.labels[middle]).all()
+
+
+def test_masks_that_fit_no_prepared_image_are_named(prepared, tmp_path):
+    masks = tmp_path / "masks"
+    (masks / "control").mkdir(parents=True)
+    write_labels(masks / "control" / "1.tif", np.eye(256, dtype=np.int32))
+    write_labels(masks / "control" / "2.tif", np.eye(99, dtype=np.int32))
+    write_labels(masks / "control" / "7.tif", np.eye(256, dtype=np.int32))
+    answer = invoke("restore", masks, prepared / "recipe.json", tmp_path / "raw", "--json")
+    assert answer.data["masks"] == 1
+    reasons = {Path(error["file"]).name: error["reason"] for error in answer.data["errors"]}
+    assert set(reasons) == {"2.tif", "7.tif"}
+    assert "99 × 99" in reasons["2.tif"]
+    assert "'control/7'" in reasons["7.tif"]
+    assert not any("\n" in reason for reason in reasons.values())
+
+
+@pytest.mark.parametrize(
+    "text", ['{"clip": {}}', '{"images": {}}', '{"images": {"a": 3}}', "[]", '{"images": {"a": {"angle_deg": NaN}}}']
+)
+def test_restore_needs_the_recipe_beside_prepared_images(text, tmp_path):
+    (tmp_path / "odd.json").write_text(text)
+    (tmp_path / "masks").mkdir()
+    write_labels(tmp_path / "masks" / "a.tif", np.eye(9, dtype=np.int32))
+    line = refused("restore", tmp_path / "masks", tmp_path / "odd.json", tmp_path / "out")
+    assert "odd.json" in line
+    assert "recipe.json" in line
+
+
+def test_restore_never_writes_over_the_masks(prepared):
+    assert "outside" in refused("restore", prepared, prepared / "recipe.json", prepared)
 
 
 # ---------------------------------------------------------------------- segment and evaluate

@@ -1,4 +1,4 @@
-"""Commands from a folder of images to a folder of files: preprocess, segment, evaluate."""
+"""Commands from a folder of images to a folder of files: preprocess, restore, segment, evaluate."""
 
 from __future__ import annotations
 
@@ -34,6 +34,29 @@ def preprocess(images: Images, out: Out, *, recipe: RecipeFile = None) -> Answer
     _refuse_if_nothing(images, len(report.done), report.failed)
     data = {"out": out, "images": len(report.done), "failed": len(report.failed), "errors": errors(report.failed)}
     return Answer(data, f"{len(report.done)} images prepared in {out}{also_failed(report.failed)}", report.failed)
+
+
+@command(app)
+def restore(
+    masks: Annotated[Path, typer.Argument(metavar="MASKS", help=_LABELS.capitalize(), show_default=False)],
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE", help="The recipe.json that preprocess wrote.", show_default=False),
+    ],
+    out: Out,
+) -> Answer:
+    """Turn masks of prepared images back onto the originals.
+
+    For label images that were drawn on what preprocess wrote. Files are matched by name with
+    recipe.json. Writes NAME.tif for every one of them; labels lie on the original image pixel by pixel,
+    and turning them again gives what was drawn.
+    """
+    from cell_curator.io.folders import restore_folder
+
+    report = follow(restore_folder(masks, recipe, out))
+    _refuse_if_nothing(masks, len(report.done), report.failed)
+    data = {"out": out, "masks": len(report.done), "failed": len(report.failed), "errors": errors(report.failed)}
+    return Answer(data, f"{len(report.done)} masks turned back in {out}{also_failed(report.failed)}", report.failed)
 
 
 @command(app, SEGMENT)

@@ -108,6 +108,7 @@ class Typed:
 _ORDER = (
     "run",
     "preprocess",
+    "restore",
     "segment",
     "evaluate",
     "outliers",
