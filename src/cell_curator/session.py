@@ -118,8 +118,17 @@ class Session:
         return tuple(self._images.values())
 
     def image(self, image_id: int) -> ImageRecord:
-        """One image's record."""
-        return self._images[image_id]
+        """One image's record.
+
+        Raises
+        ------
+        UserError
+            If it was taken out of the project.
+        """
+        record = self._images.get(image_id)
+        if record is None:
+            raise UserError(f"image {image_id} is no longer in the project; add it again")
+        return record
 
     @property
     def cells(self) -> CellTable:
@@ -258,9 +267,9 @@ class Session:
         """Apply the recipe to these images (all), noting angle and recipe of each."""
         return workflow.prepare_images(self, image_ids)
 
-    def segment(self, image_ids: Sequence[int] | None = None) -> Job[workflow.StepReport]:
-        """Find the cells of these images (all); what a person decided stays."""
-        return workflow.segment(self, image_ids)
+    def segment(self, image_ids: Sequence[int] | None = None, region: Any = None) -> Job[workflow.StepReport]:
+        """Find the cells of these images (all), or of a ``region`` of them; what a person decided stays."""
+        return workflow.segment(self, image_ids, region)
 
     def score_outliers(self) -> Job[int]:
         """Score how suspicious each cell is; returns how many are flagged."""
@@ -345,6 +354,18 @@ class Session:
         )
         self.events.parameters_changed.emit(Turns.__name__)
 
+    def remove_images(self, image_ids: Iterable[int]) -> None:
+        """Take images and their cells out of the project; the files stay. This cannot be undone."""
+        records = [self.image(i) for i in image_ids]
+        if not records:
+            return
+        ids = tuple(record.image_id for record in records)
+        frame = self._cells.frame
+        gone = frame.index[frame["image"].isin(ids)]
+        detail = {"images": [record.name for record in records], "cells": len(gone)}
+        self.commit(Change("remove images", detail, removed_images=ids, removed=tuple(gone.tolist())))
+        self.history.clear()  # its steps may be about these images
+
     def undo(self) -> bool:
         """Take the last edit back; False if there is none."""
         with _retracing("undo"):
@@ -380,6 +401,8 @@ class Session:
         with self._lock:
             stored = self.project.write(change)
             self._images.update({record.image_id: record for record in stored})
+            for image_id in change.removed_images:
+                self._images.pop(image_id, None)
             for image_id, labels in change.labels.items():
                 self._keep_labels(image_id, labels)
             changed = frozenset(change.removed) | frozenset(() if change.cells is None else change.cells.index)
@@ -391,9 +414,11 @@ class Session:
                 self._embedding = change.embedding
             if change.clustering is not None and self._embedding is not None:
                 self._embedding = replace(self._embedding, clustering=change.clustering)
-        if change.images:
+        if change.images or change.removed_images:
+            if self._current in change.removed_images:
+                self.show_image(next(iter(self._images), None))
             self.events.images_changed.emit()
-            if self._current is None:
+            if self._current is None and change.images:
                 self.show_image(change.images[0].image_id)
         for image_id in change.labels:
             self.events.labels_changed.emit(image_id)

@@ -108,14 +108,16 @@ class StoredEmbedding:
 class Change:
     """Everything that one action changes; stored together or not at all.
 
-    ``images`` replaces the records of these images, ``cells`` adds or replaces rows, ``removed``
-    deletes cells, ``labels`` gives new ``(Y, X)`` int32 label images by image id. ``action`` and
-    ``detail`` go into the journal; without ``action`` nothing is journalled.
+    ``images`` replaces the records of these images, ``removed_images`` takes images out (their files
+    stay), ``cells`` adds or replaces rows, ``removed`` deletes cells, ``labels`` gives new ``(Y, X)``
+    int32 label images by image id. ``action`` and ``detail`` go into the journal; without ``action``
+    nothing is journalled.
     """
 
     action: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
     images: tuple[ImageRecord, ...] = ()
+    removed_images: tuple[int, ...] = ()
     cells: pd.DataFrame | None = None
     removed: tuple[int, ...] = ()
     labels: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
@@ -283,6 +285,7 @@ class Project:
     def _write_rows(self, change: Change, images: tuple[ImageRecord, ...]) -> None:
         execute, many = self._connection.execute, self._connection.executemany
         many(f"INSERT OR REPLACE INTO images VALUES ({','.join('?' * 14)})", [_image_to_row(r) for r in images])
+        many("DELETE FROM images WHERE image_id = ?", [(int(i),) for i in change.removed_images])
         many("DELETE FROM cells WHERE cell_id = ?", [(int(i),) for i in change.removed])
         if change.cells is not None and len(change.cells):
             marks = ",".join("?" * (len(COLUMNS) + 1))

@@ -13,11 +13,14 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QTableView,
 )
 
+from cell_curator.widgets.controls import Fold
 from cell_curator.widgets.dock import Connections, Dock, choose_folder
+from cell_curator.widgets.exchange_panel import ExchangePanel
 from cell_curator.widgets.images_model import ImagesModel
 
 if TYPE_CHECKING:
@@ -68,11 +71,15 @@ class ImagesDock(Dock):
         self.add = QPushButton("Add images…")
         self.add.setToolTip("Add another folder of images to this project")
         self.add.clicked.connect(self._add)
+        self.remove = QPushButton("Remove…")
+        self.remove.setToolTip("Take the chosen images and their cells out of the project; the files stay")
+        self.remove.clicked.connect(self._remove)
         self.other = QPushButton("Open another…")
         self.other.setToolTip("Open another folder of images or project (Ctrl+Shift+O)")
         self.other.clicked.connect(self._open)
         buttons = QHBoxLayout()
         buttons.addWidget(self.add)
+        buttons.addWidget(self.remove)
         buttons.addWidget(self.other)
 
         self.path = QLineEdit()
@@ -84,6 +91,8 @@ class ImagesDock(Dock):
         self.body.addWidget(self.table, 1)
         self.body.addWidget(self.facts)
         self.body.addLayout(buttons)
+        self.exchange = ExchangePanel(self.bench, self.run, self.jobs.show_error)
+        self.body.addWidget(Fold("Exchange with other programs", self.exchange))
         self.primary.setText("Run all steps on all images")
         self.primary.setToolTip(
             "Prepare every image, find the cells, mark the suspicious ones and make the map, with the settings "
@@ -104,6 +113,21 @@ class ImagesDock(Dock):
         links.add(session.events.cells_changed, self._refresh)
         links.add(session.events.current_changed, self._follow)
         self._follow(session.current_image)
+
+    def _remove(self) -> None:
+        session = self.session
+        ids = [self.model.image_id(index.row()) for index in self.table.selectionModel().selectedRows()]
+        if session is None or not ids:
+            self.jobs.show_state("Choose images in the table first")
+            return
+        cells = int(session.cells.frame["image"].isin(ids).sum())
+        question = (
+            f"Take {len(ids)} image{'s'[: len(ids) != 1]} and {cells} cells out of the project?"
+            " This cannot be undone; the image files stay where they are."
+        )
+        yes = QMessageBox.StandardButton.Yes
+        if QMessageBox.question(self, "Remove images", question) == yes:
+            self.guard(partial(session.remove_images, ids))
 
     def closed(self) -> None:
         """Empty the table."""
