@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cell_curator.core.jobs import UserError
-from cell_curator.core.look import Histograms, angle_of, look, study
+from cell_curator.core.look import Histograms, angle_of, look, study, used_notes
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.preview import BINS
 from cell_curator.core.recipe import Channel, Clahe, Clip, Normalise, Recipe, Rotate, TotalVariation, ZeroBelow
@@ -152,3 +152,14 @@ def test_sliders_at_their_ends(scene, normalised):
         made = look(scene, recipe)
         assert np.isfinite(made.preview.image).all()
         assert made.histograms.low <= made.histograms.high
+
+
+def test_notes_tell_the_values_that_adaptive_parameters_came_to(scene):
+    adaptive = Recipe(clip=Clip(adaptive=True), clahe=Clahe(adaptive=True))
+    used = look(scene, adaptive).preview.used
+    notes = used_notes(adaptive, used)
+    assert f"{used['clip.high_percent']:.4g} %" in notes["clip"]
+    assert f"{100 * used['covered']:.0f} % covered" in notes["clip"]
+    assert f"{used['clahe.clip_limit']:.3g}" in notes["clahe"]
+    assert set(used_notes(Recipe(), {}).values()) == {""}
+    assert "nothing is cut" in used_notes(clipped(60, 60), {})["clip"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +23,7 @@ from cell_curator.core.recipe import Background as RemoveBackground
 from cell_curator.link import target as target_module
 from cell_curator.widgets.canvas_handles import SwipeHandle, TurnHandle
 from cell_curator.widgets.comparison import Comparison
-from cell_curator.widgets.filmstrip import Filmstrip
+from cell_curator.widgets.filmstrip import Filmstrip, title_of
 from cell_curator.widgets.histogram import ClipHistogram
 from cell_curator.widgets.live import Live
 from cell_curator.widgets.quality_table import QualityTable
@@ -450,7 +451,7 @@ def test_pictures_lie_side_by_side_inside_the_strip(qtbot, rng, count, width):
     strip.show_film([(title, rng.random((64, 32), np.float32)) for title in TITLES[:count]])
     QApplication.processEvents()
     boxes = [strip.frame(index) for index in range(count)]
-    assert all(a.right() < b.left() for a, b in zip(boxes, boxes[1:], strict=False))
+    assert all(a.right() < b.left() for a, b in pairwise(boxes))
     assert boxes[-1].right() <= strip.strip.width()
     assert strip.strip.height() <= strip.height()
     if count <= 6:
@@ -467,13 +468,11 @@ def test_pictures_of_odd_shapes_and_values_can_be_drawn(qtbot, shape):
 
 
 def test_a_click_finds_its_step_again_in_the_recipe(rng):
-    from cell_curator.widgets.preprocess_dock import _title_of
-
     everything = Recipe(
         background=RemoveBackground(enabled=True), zero_below=ZeroBelow(enabled=True), tone=Tone(enabled=True)
     )
     film = study(rng.integers(0, 99, (40, 40)).astype(np.uint8), everything).film
-    assert {title for title, _ in film} <= {_title_of(step) for step in STEPS}
+    assert {title for title, _ in film} <= {title_of(step) for step in STEPS}
 
 
 # ---------------------------------------------------------------------- quality

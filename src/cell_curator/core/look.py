@@ -7,6 +7,7 @@ is visible, from arrays in memory or lazily sliced ones. Nothing here knows abou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +114,19 @@ def study(
         angle,
         notes,
     )
+
+
+def used_notes(recipe: Recipe, used: Mapping[str, float]) -> dict[str, str]:
+    """By step, a line on what its values came to for this image ('' where as set); ``used`` as of `Preview`."""
+    notes = {"clip": "", "clahe": ""}
+    covered = f"{100 * used['covered']:.0f} % covered" if "covered" in used else ""
+    if "clip.high_percent" in used:
+        notes["clip"] = f"Here: {used['clip.low_percent']:.2g} % to {used['clip.high_percent']:.4g} % ({covered})"
+    elif recipe.clip.low_percent >= recipe.clip.high_percent:
+        notes["clip"] = "Low is not below High: nothing is cut off"
+    if "clahe.clip_limit" in used:
+        notes["clahe"] = f"Here: clip limit {used['clahe.clip_limit']:.3g} ({covered})"
+    return notes
 
 
 def angle_of(image: Any, recipe: Recipe) -> tuple[float, tuple[str, ...]]:

@@ -149,7 +149,7 @@ class LayerTarget:
         """
         if not self._flat:
             raise UserError(
-                "previews need the last two axes of the image; switch napari to 2D and put its axes in their order again"
+                "previews need the last two axes of the image; switch napari to 2D and put its axes in order again"
             )
         image = self._levels[0]
         if 0 in image.shape:
@@ -195,7 +195,12 @@ class LayerTarget:
 
 
 def _plane(data: Any, full: tuple[int, ...], at: list[int], rgb: bool) -> Any:
-    """The plane at these indices of the first axes of ``full`` as (C, Y, X), in memory or lazily sliced."""
+    """The plane at these indices of the first axes of ``full`` as (C, Y, X), in memory or lazily sliced.
+
+    Empty where there are no pixels at all.
+    """
+    if 0 in data.shape:
+        return np.zeros((1, 0, 0))
     # Axes of a pyramid's coarser levels may be shorter.
     index = tuple(min(max(i * own // whole, 0), own - 1) for i, own, whole in zip(at, data.shape, full, strict=False))
     if not isinstance(data, np.ndarray):

@@ -11,12 +11,20 @@ from qtpy.QtCore import QEvent, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPen
 from qtpy.QtWidgets import QScrollArea, QWidget
 
+from cell_curator.core.recipe import Recipe
 from cell_curator.widgets import style
 
 _LEAST, _MOST = 46, 76  # px, side of a picture: all that fit are shown at once
 _GAP = 4
 _WORDS = 15
 _BAR = 14  # px, of the scroll bar
+
+
+def title_of(step: str) -> str:
+    """What a step of the recipe is called below its picture."""
+    if step == "channel":
+        return "Channel"
+    return str(Recipe.model_fields[step].annotation.model_fields["enabled"].title or step)  # type: ignore[union-attr]
 
 
 class Filmstrip(QScrollArea):

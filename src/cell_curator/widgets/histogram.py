@@ -130,7 +130,9 @@ class ClipHistogram(QWidget):
     def _draw_counts(self, painter: QPainter, area: QRectF, data: Histograms) -> None:
         filled = _outline(data.before, area)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(self._colors["line"]).lighter(135))
+        fill = QColor(self._colors["quiet"])
+        fill.setAlpha(140)
+        painter.setBrush(fill)
         painter.drawPolygon(QPolygonF([area.bottomLeft(), *filled, area.bottomRight()]))
         shade = QColor(0, 0, 0, 120)
         low, high = (self._x(mark) for mark in self._marks)
@@ -152,7 +154,7 @@ class ClipHistogram(QWidget):
             painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
 
     def word_boxes(self) -> tuple[QRectF, QRectF]:
-        """Where the percentages stand: between the handles if there is room, else outside, and never upon each other."""
+        """Where the percentages stand: between the handles if there is room, else outside, never upon each other."""
         if self._data is None:
             return QRectF(), QRectF()
         metrics = QFontMetricsF(self._small())
@@ -189,7 +191,7 @@ class ClipHistogram(QWidget):
     def _draw_handle(self, painter: QPainter, area: QRectF, which: int) -> None:
         x = self._x(self._marks[which])
         held = self._held == which
-        painter.setPen(QPen(QColor(style.PRIMARY if held else "#e8e8e8"), 2 if held else 1.4))
+        painter.setPen(QPen(QColor(style.PRIMARY if held else self._colors["quiet"]), 2 if held else 1.4))
         painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
         painter.setPen(QPen(QColor("#202020"), 1))
         painter.setBrush(QColor("#111111" if which == 0 else "#ffffff"))

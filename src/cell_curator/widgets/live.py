@@ -156,7 +156,7 @@ def _look(target: Target, recipe: Recipe, view: View) -> Look | str:
         image, known = target.source()
         return look(image, target.recipe(recipe), region=view[0], step=view[1], whole=known)
 
-    return _or_words(work)
+    return in_words(work)
 
 
 def _rest(target: Target, recipe: Recipe, view: View | None) -> Rest | str:
@@ -165,11 +165,11 @@ def _rest(target: Target, recipe: Recipe, view: View | None) -> Rest | str:
         picture = whole(target, own, view)
         return Rest(picture, picture.image.shape == target.source()[1].shape, studied(target, own, view))
 
-    return _or_words(work)
+    return in_words(work)
 
 
-def _or_words(work: Callable[[], Any]) -> Any:
-    """The result, or why there is none: a preview that fails must not end the previews."""
+def in_words(work: Callable[[], Any]) -> Any:
+    """The result, or why there is none in one line: a preview that fails must not end the previews."""
     try:
         return work()
     except UserError as error:

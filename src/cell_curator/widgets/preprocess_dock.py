@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
 
-from cell_curator.core.look import Look
+from cell_curator.core.look import Look, used_notes
 from cell_curator.core.orientation import wrap
 from cell_curator.core.recipe import PRESETS, STEPS, Recipe
 from cell_curator.core.suggest import Suggestion, suggest
@@ -19,10 +21,10 @@ from cell_curator.link.target import LayerTarget, ProjectTarget, Target
 from cell_curator.widgets.comparison import Comparison
 from cell_curator.widgets.controls import Choice, Fold
 from cell_curator.widgets.dock import Connections, Dock
-from cell_curator.widgets.filmstrip import Filmstrip
+from cell_curator.widgets.filmstrip import Filmstrip, title_of
 from cell_curator.widgets.form import ParametersForm
 from cell_curator.widgets.histogram import ClipHistogram
-from cell_curator.widgets.live import Live, Rest
+from cell_curator.widgets.live import Live, Rest, in_words
 from cell_curator.widgets.quality_table import QualityTable
 from cell_curator.widgets.sweep_window import SweepWindow
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _OWN = "own settings"
 _FILES = "Recipe (*.json)"
+_TALL = 850  # px, height of a window
 
 
 class PreprocessDock(Dock):
@@ -62,6 +65,7 @@ class PreprocessDock(Dock):
         self._build_switches()
         self._build_seeing()
         self.form = ParametersForm(Recipe, zero={"tile_px": "automatic"})
+        self._valid, self._seen = Recipe(), False
         self.form.changed.connect(self._edited)
         self._build_turning()
         self.body.addWidget(self.reasons)
@@ -74,7 +78,8 @@ class PreprocessDock(Dock):
         self._bench_links.add_napari(viewer.scene.camera.events.zoom, self.live.camera_moved)
         self._bench_links.add_napari(viewer.layers.selection.events.active, self._layer_chosen)
         self._bench_links.add_napari(viewer.layers.events.removed, self._layer_chosen)
-        self._bench_links.add_napari(viewer.dims.events.current_step, self._layer_chosen)
+        for event in (viewer.dims.events.current_step, viewer.dims.events.order, viewer.dims.events.ndisplay):
+            self._bench_links.add_napari(event, self._layer_chosen)
         self.destroyed.connect(partial(Comparison.close, self.comparison))
 
     def _build_starts(self) -> None:
@@ -101,16 +106,16 @@ class PreprocessDock(Dock):
         self.reasons.hide()
 
     def _build_switches(self) -> None:
-        self.show_prepared = QCheckBox("Prepared image")
-        self.show_prepared.setToolTip("Switch between the raw and the prepared image (C)")
-        self.show_prepared.toggled.connect(lambda on: self.comparison.set(shown=on))
-        self.swipe = QCheckBox("Swipe")
-        self.swipe.setToolTip("A line across the image: raw to the left of it, prepared to the right (W)")
-        self.swipe.toggled.connect(self._swiped)
-        self.is_live = QCheckBox("Live")
-        self.is_live.setToolTip("Prepare the image on screen again with every change")
+        self.show_prepared = _check(
+            "Prepared image",
+            "Switch between the raw and the prepared image (C)",
+            lambda on: self.comparison.set(shown=on),
+        )
+        self.swipe = _check(
+            "Swipe", "A line across the image: raw to the left of it, prepared to the right (W)", self._swiped
+        )
+        self.is_live = _check("Live", "Prepare the image on screen again with every change", self._schedule)
         self.is_live.setChecked(True)
-        self.is_live.toggled.connect(self._schedule)
         switches = QHBoxLayout()
         switches.addWidget(self.show_prepared, 1)
         switches.addWidget(self.swipe)
@@ -156,7 +161,7 @@ class PreprocessDock(Dock):
         """Store the recipe and prepare every image."""
         session = self.session
         if session is not None:
-            session.put(self.form.value())
+            session.put(self.recipe())
             self.run("Preparing images", session.prepare_images, self._prepared)
 
     def opened(self, session: Session, links: Connections) -> None:
@@ -165,7 +170,7 @@ class PreprocessDock(Dock):
         self._own_layer.remove()
         links.add(session.events.parameters_changed, self._parameters_changed)
         if self.bench.link is not None:
-            links.add(self.bench.link.shown, self._image_shown)
+            links.add(self.bench.link.shown, self._schedule)
         self._take(session.get(Recipe))
 
     def closed(self) -> None:
@@ -182,6 +187,9 @@ class PreprocessDock(Dock):
     def showEvent(self, event: Any) -> None:  # noqa: N802
         """The handles come with the dock, and so do the compiled steps."""
         super().showEvent(event)
+        if not self._seen:  # on a small screen the sliders need the room more than the figures do
+            self._seen = True
+            self.figures.set_open(self.window().height() >= _TALL)
         self.bench.warm_up_previews()
         self.comparison.set(in_view=True)
         self._schedule()
@@ -221,6 +229,12 @@ class PreprocessDock(Dock):
 
     # ------------------------------------------------------------------ the recipe
 
+    def recipe(self) -> Recipe:
+        """As it stands in the form; while its values are out of bounds, as it last did."""
+        with suppress(ValidationError):
+            self._valid = self.form.value()
+        return self._valid
+
     def _prepared(self, report: Any) -> str:
         failed = f"; {len(report.failed)} failed: {report.failed[0][1]}" if report.failed else ""
         return f"{report.done} images prepared{failed}"
@@ -256,7 +270,7 @@ class PreprocessDock(Dock):
         self._schedule()
 
     def _clipped(self, low: float, high: float) -> None:
-        recipe = self.form.value()
+        recipe = self.recipe()
         clip = recipe.clip.model_copy(
             update={"enabled": True, "adaptive": False, "low_percent": low, "high_percent": high}
         )
@@ -273,7 +287,7 @@ class PreprocessDock(Dock):
         path, _ = QFileDialog.getSaveFileName(self, "Save the recipe", "recipe.json", _FILES)
         if path:
             target = Path(path)
-            write_recipe(target if target.suffix else target.with_suffix(".json"), self.form.value(), {})
+            write_recipe(target if target.suffix else target.with_suffix(".json"), self.recipe(), {})
             self.jobs.show_state(f"Recipe saved as {target.name}")
 
     def _suggest(self) -> None:
@@ -281,9 +295,17 @@ class PreprocessDock(Dock):
         if target is None:
             return
         self.jobs.show_state("Looking at the image…")
-        self.bench.studies(lambda: suggest(target.source()[0]), self._suggested, topic="suggest")
+        work = partial(in_words, lambda: suggest(target.source()[0]))
+        self.bench.studies(work, partial(self._suggested, target.key), topic="suggest")
 
-    def _suggested(self, made: Suggestion) -> None:
+    def _suggested(self, key: Any, made: Suggestion | str) -> None:
+        target = self.target()
+        self.jobs.show_state("")
+        if target is None or target.key != key:
+            return
+        if isinstance(made, str):
+            self.jobs.show_error(made)
+            return
         self._adopt(made.recipe)
         self.reasons.content.setText("".join(f"<p style='margin:2px 0'>• {reason}</p>" for reason in made.reasons))
         self.reasons.set_open(True)
@@ -301,12 +323,12 @@ class PreprocessDock(Dock):
         image_id = self.session.current_image if self.session is not None else None
         image = self.guard(lambda: target.source()[0])
         if image is not None:
-            self._sweep.open_for(image, self.form.value(), region=view[0], step=view[1], image_id=image_id)
+            self._sweep.open_for(image, self.recipe(), region=view[0], step=view[1], image_id=image_id)
 
     # ------------------------------------------------------------------ turning
 
     def _turned(self, by_deg: float) -> None:
-        recipe: Recipe = self.form.value()
+        recipe = self.recipe()
         now = self.bench.link.image.angle_deg if self.session is not None and self.bench.link is not None else 0.0
         angle = round(wrap(now + by_deg), 2)
         image_id = self.session.current_image if self.session is not None else None
@@ -321,14 +343,11 @@ class PreprocessDock(Dock):
 
     # ------------------------------------------------------------------ previews
 
-    def _image_shown(self, *_: Any) -> None:
-        self._schedule()
-
     def _schedule(self, *_: Any) -> None:
         if not self.is_live.isChecked() or not self.isVisible() or self.target() is None:
             return
-        recipe: Recipe = self.form.value()
-        step = next((name for name in STEPS if _title_of(name) == self.film.step), "")
+        recipe = self.recipe()
+        step = next((name for name in STEPS if title_of(name) == self.film.step), "")
         self.live.request(recipe.up_to(step) if step else recipe)
 
     def _swiped(self, on: bool) -> None:
@@ -341,7 +360,8 @@ class PreprocessDock(Dock):
         self.jobs.show_error("")
         if not self.film.step:
             self.histogram.show_histograms(made.histograms)
-        self._show_used(made.preview.used)
+        for step, note in used_notes(self.recipe(), made.preview.used).items():
+            self.form.section(step).set_note(note)
 
     def _rested(self, made: Rest) -> None:
         self.comparison.apply()
@@ -353,28 +373,10 @@ class PreprocessDock(Dock):
         upto = f" · shown up to {self.film.step}" if self.film.step else ""
         self.jobs.show_state(f"Preview in {1000 * self.live.seconds:.0f} ms{upto}{notes}")
 
-    def _show_used(self, used: Any) -> None:
-        """The values that adaptive parameters became for this image."""
-        covered = f"{100 * used['covered']:.0f} % covered" if "covered" in used else ""
-        clip, clahe = "", ""
-        if "clip.high_percent" in used:
-            clip = f"Here: {used['clip.low_percent']:.2g} % to {used['clip.high_percent']:.4g} % ({covered})"
-        if "clahe.clip_limit" in used:
-            clahe = f"Here: clip limit {used['clahe.clip_limit']:.3g} ({covered})"
-        self.form.section("clip").set_note(clip)
-        self.form.section("clahe").set_note(clahe)
-
     def _show_turn(self, angle_deg: float) -> None:
         by_hand = self.session is not None and self.session.current_image in self.session.get(Turns).by_hand
         self.turn_back.setEnabled(by_hand)
         self.form.section("rotate").set_note(f"This image: {angle_deg:+.1f}°{' set by hand' if by_hand else ''}")
-
-
-def _title_of(step: str) -> str:
-    """What the filmstrip calls a step."""
-    return (
-        "Channel" if step == "channel" else Recipe.model_fields[step].annotation.model_fields["enabled"].title or step
-    )
 
 
 def _button(text: str, tip: str, slot: Any) -> QPushButton:
@@ -382,6 +384,13 @@ def _button(text: str, tip: str, slot: Any) -> QPushButton:
     button.setToolTip(tip)
     button.clicked.connect(lambda: slot())
     return button
+
+
+def _check(text: str, tip: str, slot: Any) -> QCheckBox:
+    box = QCheckBox(text)
+    box.setToolTip(tip)
+    box.toggled.connect(slot)
+    return box
 
 
 def _quiet() -> QLabel:

@@ -73,7 +73,7 @@ class QualityTable(QWidget):
 
 
 def _short(value: float) -> str:
-    """At most four characters."""
+    """At most five characters."""
     if abs(value) >= 999.5:
         return f"{value / 1e3:.2g}k" if abs(value) < 9.95e3 else f"{value / 1e3:.0f}k" if abs(value) < 1e6 else ">1M"
-    return f"{value:.2g}" if 0.1 <= abs(value) < 10 else f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.3f}"
