@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.grey_levels import extremes, histogram
+from cell_curator.core.grey_levels import extremes, histogram, stretch
 from cell_curator.core.recipe import Recipe
 
 REFERENCE = 0.085
@@ -31,7 +31,7 @@ def covered_fraction(grey: NDArray[np.float32]) -> float:
     """
     factor = max(1, max(grey.shape) // _SIDE)
     small = cv2.resize(grey, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA) if factor > 1 else grey
-    small = cv2.GaussianBlur(small, (0, 0), 1.0)
+    small = cv2.GaussianBlur(stretch(small, *extremes(grey)), (0, 0), 1.0)
     low, high = extremes(small)
     if not high > low:
         return 0.0

@@ -1,7 +1,7 @@
-"""Grey levels of one image: extremes, histogram, percentiles, stretching.
+"""Grey levels of one image: finite numbers, extremes, histogram, percentiles, stretching.
 
 Compiled loops that read the image once and make no temporary copies (`numpy.percentile` sorts a
-copy: 60 ms at 2048², here 8 ms). Images must be finite. What the levels are used for is in `steps`.
+copy: 60 ms at 2048², here 8 ms). Images must be as `to_grey` makes them. What the levels are used for is in `steps`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,17 @@ from numpy.typing import NDArray
 
 BINS = 65_536
 """Bins of the histogram behind `percentiles`: one for each level of a 16-bit image."""
+
+_MOST = np.float32(1e30)  # beyond are no grey levels, but marks of missing values; below, sums of a few cannot overflow
+
+
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[misc]
+def _count_beyond(image, most):  # type: ignore[no-untyped-def]
+    beyond = 0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            beyond += not abs(image[y, x]) < most  # NaN is less than nothing
+    return beyond
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[misc]
@@ -48,6 +59,19 @@ def _bend(image, table, out):  # type: ignore[no-untyped-def]
             at = min(max(image[y, x] * top, np.float32(0)), top)
             index = int(at)
             out[y, x] = table[index] + (at - np.float32(index)) * (table[index + 1] - table[index])
+
+
+def to_grey(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """A float32 copy of ``(Y, X)`` of any real type, safe to count with.
+
+    What is NaN, infinite or beyond ±1e30 becomes the smallest of the other values (0 where there is none).
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes infinite
+        grey = np.array(pixels, np.float32, order="C")
+    if pixels.dtype.kind == "f" and _count_beyond(grey, _MOST):
+        good = np.abs(grey) < _MOST
+        grey[~good] = grey[good].min() if good.any() else 0.0
+    return grey
 
 
 def extremes(image: NDArray[np.float32]) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 from scipy import ndimage
 
+from cell_curator.core.grey_levels import extremes, stretch, to_grey
 from cell_curator.core.parameters import Parameters, parameter
 
 Box = tuple[int, int, int, int]
@@ -138,24 +139,14 @@ def cut(
 
 
 def unit_range(image: NDArray[Any]) -> NDArray[np.float32]:
-    """``image`` as float32 in 0..1: floats already there are kept, anything else is stretched.
-
-    The range is taken in float64, where the difference of any two integers of up to 32 bits
-    is exact; NaN and infinite pixels become 0.
-    """
-    values = np.asarray(image)
-    if values.dtype.kind == "f":
-        finite = np.isfinite(values)
-        if not finite.all():
-            values = np.where(finite, values, values[finite].min() if finite.any() else 0)
-    if values.size == 0:
-        return values.astype(np.float32)
-    low, high = float(values.min()), float(values.max())
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        return np.ascontiguousarray(values, np.float32)
-    if high == low:
-        return np.zeros(values.shape, np.float32)
-    return ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)
+    """``image`` (Y, X) as float32 in 0..1, see `to_grey`: floats already there are kept, anything else is stretched."""
+    grey = to_grey(image)
+    if grey.size == 0:
+        return grey
+    low, high = extremes(grey)
+    if image.dtype.kind == "f" and low >= 0 and high <= 1:
+        return grey
+    return stretch(grey, low, high, grey)
 
 
 def bounding_boxes(labels: NDArray[Any], label_values: NDArray[np.integer[Any]]) -> list[Box]:
@@ -300,7 +291,8 @@ def patch_thumbnail(
     colours = ((1.0, 1.0, 1.0),) if len(channels) == 1 else _CHANNEL_COLOURS
     colour = np.zeros((*channels.shape[1:], 3), np.float32)
     for channel, tint in zip(channels, colours, strict=False):
-        colour += _grey(channel, limits)[..., None] * np.asarray(tint, np.float32)
+        grey = unit_range(channel) if limits is None else stretch(to_grey(channel), *limits)
+        colour += grey[..., None] * np.asarray(tint, np.float32)
     scale = size / max(colour.shape[:2])
     shape = (max(round(colour.shape[1] * scale), 1), max(round(colour.shape[0] * scale), 1))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -313,12 +305,3 @@ def patch_thumbnail(
     for colour_index in range(3):
         _centre(picture[..., colour_index], result[..., colour_index])
     return result
-
-
-def _grey(channel: NDArray[Any], limits: tuple[float, float] | None) -> NDArray[np.float32]:
-    """``channel`` as 0..1 between ``limits`` (or its own)."""
-    if limits is None:
-        return unit_range(channel)
-    low, high = limits
-    span = (high - low) or 1.0
-    return ((channel.astype(np.float64) - low) / span).clip(0, 1).astype(np.float32)

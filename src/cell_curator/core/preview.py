@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.density import adapt, covered_fraction
-from cell_curator.core.grey_levels import extremes, histogram, stretch
+from cell_curator.core.grey_levels import extremes, histogram, stretch, to_grey
 from cell_curator.core.preprocess import chain, smooth
 from cell_curator.core.recipe import Background, Channel, Recipe, Rotate, Tone, ZeroBelow
 from cell_curator.core.steps import (
@@ -171,7 +171,7 @@ def overview(image: Any, side: int = _SIDE) -> Overview:
 
 def _poolable(channel: NDArray[Any]) -> NDArray[Any]:
     """As it is where OpenCV knows the type."""
-    return channel if channel.dtype in (np.uint8, np.uint16, np.float32) else channel.astype(np.float32)
+    return channel if channel.dtype in (np.uint8, np.uint16) else to_grey(channel)
 
 
 def preview(

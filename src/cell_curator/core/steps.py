@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.grey_levels import bend_by, extremes, percentiles, quantise, stretch
+from cell_curator.core.grey_levels import bend_by, extremes, percentiles, quantise, stretch, to_grey
 from cell_curator.core.jobs import UserError
 from cell_curator.core.morphology import dilate
 from cell_curator.core.recipe import Background, Channel, Clahe, Clip, Tone, ZeroBelow
@@ -31,7 +31,7 @@ _MOST_TILES = {"8 bit": 256, "16 bit": 32}  # along an axis; OpenCV keeps a tabl
 
 
 def select_channel(image: NDArray[np.generic], channel: Channel) -> Grey:
-    """Make ``(C, Y, X)`` one finite float32 ``(Y, X)`` image (always a copy), in the grey levels of the file.
+    """Make ``(C, Y, X)`` one float32 ``(Y, X)`` image as of `to_grey`, in the grey levels of the file.
 
     Raises
     ------
@@ -42,33 +42,23 @@ def select_channel(image: NDArray[np.generic], channel: Channel) -> Grey:
     mode = channel.mode
     if mode == "auto":
         mode = "luminance" if count == 3 else "index"
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and that is replaced below
-        if mode == "index":
-            index = channel.index if channel.mode == "index" else 0
-            if index >= count:
-                raise UserError(
-                    f"channel {index} was asked for but the image has {count} (0 to {count - 1}); choose one of these"
-                )
-            grey = image[index].astype(np.float32)
-        elif mode == "max":
-            grey = image[0].astype(np.float32)
-            for other in image[1:]:
-                np.maximum(grey, other, out=grey, casting="unsafe")
-        else:
-            weights = _LUMINANCE if mode == "luminance" and count == 3 else (1 / count,) * count
-            grey = np.zeros(image.shape[1:], np.float32)
-            for weight, other in zip(weights, image, strict=True):
-                grey += np.float32(weight) * other.astype(np.float32)
-    return grey if np.issubdtype(image.dtype, np.integer) else finite(grey)
-
-
-def finite(grey: Grey) -> Grey:
-    """Replace NaN and ±inf by the smallest finite value (0 where there is none)."""
-    good = np.isfinite(grey)
-    if good.all():
+    if mode == "index":
+        index = channel.index if channel.mode == "index" else 0
+        if index >= count:
+            raise UserError(
+                f"channel {index} was asked for but the image has {count} (0 to {count - 1}); choose one of these"
+            )
+        return to_grey(image[index])
+    if mode == "max":
+        grey = to_grey(image[0])
+        for other in image[1:]:
+            np.maximum(grey, to_grey(other), out=grey)
         return grey
-    lowest = np.float32(grey[good].min()) if good.any() else np.float32(0)
-    return np.where(good, grey, lowest)
+    weights = _LUMINANCE if mode == "luminance" and count == 3 else (1 / count,) * count
+    grey = np.zeros(image.shape[1:], np.float32)
+    for weight, other in zip(weights, image, strict=True):
+        grey += np.float32(weight) * to_grey(other)
+    return grey
 
 
 def coarse_background(grey: Grey, background: Background, *, scale: float, shape: tuple[int, ...]) -> Grey:
