@@ -9,7 +9,6 @@ in one transaction, and undoable. Signals may fire from a job's thread: a view c
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,13 +32,15 @@ from cell_curator.core.preview import Overview, overview
 from cell_curator.core.recipe import DEFAULT, Recipe
 from cell_curator.core.selection import Selection
 from cell_curator.core.turns import Turns
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.worker import inline
 from cell_curator.io.images import read_image
 from cell_curator.io.project import Change, ImageRecord, Project, StoredEmbedding
+from cell_curator.kept_flows import recall
+from cell_curator.pixel_cache import PixelCache
 
 P = TypeVar("P", bound=Parameters)
 Execute = Callable[..., Job[Any]]
-_CACHED_IMAGES = 6
 
 
 class SessionEvents(SignalGroup):
@@ -77,7 +78,7 @@ class Session:
         self._settings = project.settings()
         self._embedding = project.embedding()
         self._current: int | None = next(iter(self._images), None)
-        self._pixels: OrderedDict[Any, Any] = OrderedDict()
+        self._pixels = PixelCache()
         self._newest: dict[int, int] = {}  # highest revision ever given to a cell; undo brings back lower ones
 
     @classmethod
@@ -187,11 +188,13 @@ class Session:
                 raise UserError(f"{record.path}: the image is no longer there; move it back or add it again")
             return read_image(record.path)
 
-        return self._cached(("pixels", image_id, record.path), read)
+        return self._pixels.get(("pixels", image_id, record.path), read)
 
     def overview(self, image_id: int) -> Overview:
         """What previews need to know of the whole image."""
-        return self._cached(("overview", image_id, self.image(image_id).path), lambda: overview(self.pixels(image_id)))
+        return self._pixels.get(
+            ("overview", image_id, self.image(image_id).path), lambda: overview(self.pixels(image_id))
+        )
 
     def recipe_for(self, image_id: int, recipe: Recipe | None = None) -> Recipe:
         """The recipe as it holds for one image: with the angle that was set for it, or found for its folder."""
@@ -201,7 +204,7 @@ class Session:
     def prepare(self, image_id: int, recipe: Recipe | None = None) -> Prepared:
         """The prepared image with its angle; ``recipe`` defaults to the project's."""
         recipe = self.recipe_for(image_id, recipe)
-        return self._cached(("prepared", image_id, recipe.hash), lambda: prepare(self.pixels(image_id), recipe))
+        return self._pixels.get(("prepared", image_id, recipe.hash), lambda: prepare(self.pixels(image_id), recipe))
 
     def prepared(self, image_id: int) -> NDArray[np.float32]:
         """The prepared image, ``(Y, X)`` float32 in 0..1, in the frame of the original."""
@@ -214,6 +217,10 @@ class Session:
     def labels(self, image_id: int) -> NDArray[np.int32]:
         """The label image, ``(Y, X)`` int32 (a copy); zeros where no cells were found yet."""
         return self.label_view(image_id).copy()
+
+    def found(self, image_id: int) -> Segmentation | None:
+        """What the network made of an image, to move thresholds on; None if picture, model or diameter changed."""
+        return recall(self, image_id, self.get(SegmentParameters))
 
     def patch(self, cell_id: int) -> NDArray[np.float32]:
         """The cell as the embedding sees it, ``(P, P)`` float32 in 0..1."""
@@ -228,19 +235,6 @@ class Session:
             prepared.angle_deg,
         )
         return patches.images[0]
-
-    def _cached(self, key: Any, make: Callable[[], Any]) -> Any:
-        """A few images are kept: the one on screen and those a job is at."""
-        with self._lock:
-            if key in self._pixels:
-                self._pixels.move_to_end(key)
-                return self._pixels[key]
-        value = make()
-        with self._lock:
-            self._pixels[key] = value
-            while len(self._pixels) > 3 * _CACHED_IMAGES:
-                self._pixels.popitem(last=False)
-        return value
 
     # ------------------------------------------------------------------ going about
 
@@ -386,7 +380,7 @@ class Session:
         with self._lock:  # else the next edit may throw away the revision that is about to be read
             record = self.image(image_id)
             key = ("labels", image_id, record.labels_revision)
-            view: NDArray[np.int32] = self._cached(key, lambda: self.project.labels(record)).view()
+            view: NDArray[np.int32] = self._pixels.get(key, lambda: self.project.labels(record)).view()
         view.flags.writeable = False
         return view
 
@@ -430,9 +424,8 @@ class Session:
 
     def _keep_labels(self, image_id: int, labels: NDArray[np.int32]) -> None:
         """Of each image the newest labels are kept, so that an edit need not read them back."""
-        for key in [key for key in self._pixels if key[:2] == ("labels", image_id)]:
-            del self._pixels[key]
-        self._pixels[("labels", image_id, self._images[image_id].labels_revision)] = labels
+        self._pixels.forget("labels", image_id)
+        self._pixels.put(("labels", image_id, self._images[image_id].labels_revision), labels)
 
 
 _RETRACED: ContextVar[list[str] | None] = ContextVar("retraced", default=None)

@@ -29,10 +29,12 @@ from cell_curator.core.preprocess import vote
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.reconcile import reconcile
 from cell_curator.core.turns import Turns, search_key
-from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+from cell_curator.engines.region import RegionLike
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters, explain_channel, source_image
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.io.images import find_images, read_info
 from cell_curator.io.project import Change, ImageRecord, StoredEmbedding
+from cell_curator.kept_flows import keep
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
@@ -168,33 +170,39 @@ def _share_angles(session: Session) -> Job[None]:
 # ---------------------------------------------------------------------- cells
 
 
-def segment(session: Session, image_ids: Sequence[int] | None = None) -> Job[StepReport]:
-    """Find the cells of images; cells a person accepted, edited or locked stay as they are."""
+def segment(
+    session: Session, image_ids: Sequence[int] | None = None, region: RegionLike | None = None
+) -> Job[StepReport]:
+    """Find the cells of images; cells a person accepted, edited or locked stay as they are.
+
+    With a ``region`` (see `engines.segmenter.segment_image`) cells that are not wholly inside stay too.
+    """
     yield from _share_angles(session)
-    return (yield from _each_image(session, image_ids, lambda record: _segment_image(session, record)))
+    return (yield from _each_image(session, image_ids, lambda record: _segment_image(session, record, region)))
 
 
-def _segment_image(session: Session, record: ImageRecord) -> Job[tuple[str, ...]]:
+def _segment_image(session: Session, record: ImageRecord, region: RegionLike | None) -> Job[tuple[str, ...]]:
     notes = yield from scaled(_prepare_image(session, record), 0.0, 0.1)
-    parameters = session.get(SegmentParameters)
-    image = session.prepared(record.image_id)
-    found: Segmentation = yield from scaled(
-        session.execute("cell_curator.engines.segmenter:segment_image", image=image, params=parameters),
-        0.1,
-        0.95,
-    )
+    number, parameters = record.image_id, session.get(SegmentParameters)
+    image = source_image(lambda: session.prepared(number), lambda: session.pixels(number), parameters)
+    job = session.execute("cell_curator.engines.segmenter:segment_image", image=image, params=parameters, region=region)
+    found: Segmentation = yield from scaled(job, 0.1, 0.95)
+    found = explain_channel(found, parameters, lambda: session.pixels(number))
     yield Progress(0.95, "measuring")
-    adopt(session, record.image_id, found, parameters)
+    keep(session, number, found, parameters)
+    adopt(session, number, found, parameters)
     return (*notes, *found.notes)
 
 
 def adopt(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
     """Take over a segmenter's result for one image, beside what a person decided there."""
     record, rows = session.image(image_id), session.cells.of_image(image_id)
+    labels = session.labels(image_id)
+    outside = () if found.place is None else found.place.outside(labels)
     joined = reconcile(
-        session.labels(image_id),
+        labels,
         found.labels,
-        keep=rows.loc[rows["verdict"].isin(_KEPT), "label"].tolist(),
+        keep=rows.loc[rows["verdict"].isin(_KEPT) | rows["label"].isin(outside), "label"].tolist(),
         rejected=rows.loc[rows["verdict"] == "rejected", "label"].tolist(),
     )
     fresh = measure(np.where(np.isin(joined.labels, list(joined.added)), joined.labels, 0), session.pixels(image_id))
@@ -211,6 +219,7 @@ def adopt(session: Session, image_id: int, found: Segmentation, parameters: Segm
                 "kept": len(joined.kept),
                 "diameter_px": found.diameter,
                 "recipe": record.recipe_hash,
+                "region": None if found.place is None else found.place.corners,
                 **parameters.model_dump(mode="json"),
             },
             images=(replace(record, state="segmented", note=""),),
@@ -382,6 +391,8 @@ def _each_image(session: Session, image_ids: Sequence[int] | None, work: Any) ->
 
     def fail(record: ImageRecord, error: UserError) -> None:
         failed.append((record.name, str(error)))
+        if all(known.image_id != record.image_id for known in session.images):
+            return  # taken out of the project meanwhile
         session.commit(
             Change(
                 "failed",

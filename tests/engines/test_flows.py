@@ -3,7 +3,7 @@ import pytest
 from scenes import nuclei
 
 from cell_curator.core.scores import evaluate
-from cell_curator.engines.flows import find_cells, flow_errors, shape_flow, tidy, to_image
+from cell_curator.engines.flows import centres, find_cells, flow_errors, shape_flow, tidy, to_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 
@@ -69,7 +69,8 @@ def test_labels_at_another_size_keep_every_cell_and_its_outline(truth, flow, fac
     rows = ((np.arange(shape[0]) + 0.5) / factor).astype(int)
     cols = ((np.arange(shape[1]) + 0.5) / factor).astype(int)
     logit = np.where(truth > 0, 3.0, -3.0).astype(np.float32)
-    found = to_image(truth, flow, logit, 0.0, shape)
+    ys, xs = (centres(count, other) for count, other in zip(shape, truth.shape, strict=True))
+    found = to_image(truth, flow, logit, 0.0, ys, xs)
     assert found.shape == shape
     assert evaluate(found, truth[np.ix_(rows, cols)]).ap[0.75] == 1.0
 
@@ -81,11 +82,12 @@ def test_tidy_keeps_the_largest_piece_fills_holes_and_drops_small_and_cut_cells(
     labels[30:32, 5:7] = 4  # a piece elsewhere
     labels[20:22, 20:22] = 7  # small
     labels[0:10, 30:38] = 9  # cut by the border
-    tidied, old = tidy(labels, min_size=15, drop_border=False)
+    tidied, old, largest = tidy(labels, min_size=15)
+    assert largest == 100
     assert old.tolist() == [0, 4, 9]
     assert (tidied == 1).sum() == 100
     assert tidied[30:32, 5:7].max() == 0
-    dropped, old = tidy(labels, min_size=15, drop_border=True)
+    dropped, old, _ = tidy(labels, min_size=15, drop_at=(True,) * 4)
     assert old.tolist() == [0, 4]
     assert dropped.max() == 1
 
@@ -94,6 +96,6 @@ def test_filling_a_hole_does_not_swallow_the_cell_inside():
     labels = np.zeros((30, 30), dtype=np.int32)
     labels[5:25, 5:25] = 2
     labels[10:20, 10:20] = 1
-    tidied, old = tidy(labels, min_size=1, drop_border=False)
+    tidied, old, _ = tidy(labels, min_size=1)
     assert sorted(old.tolist()) == [0, 1, 2]
     assert (tidied == 1 + old[1:].tolist().index(1)).sum() == 100

@@ -188,7 +188,7 @@ def test_progress_rises_and_cancelling_is_closing(scene):
 def test_engines_are_listed_by_name_and_unknown_ones_refused(scene):
     assert isinstance(engines()["cellpose-unet"], Segmenter)
     assert engines()["cellpose-unet"].unavailable() is None
-    with pytest.raises(UserError, match="stardist: no such engine; choose one of: cellpose-unet"):
+    with pytest.raises(UserError, match="stardist: no such engine; choose one of: cellpose-unet, cellpose-sam"):
         segment(scene[0], engine="stardist")
     with pytest.raises(UserError, match="nothing: no such model"):
         segment(scene[0], model="nothing")

@@ -12,7 +12,13 @@ from pathlib import Path
 from cell_curator.core.jobs import Job, Progress, scaled
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import Recipe
-from cell_curator.engines.segmenter import Segmentation, SegmentParameters, segment_image
+from cell_curator.engines.segmenter import (
+    Segmentation,
+    SegmentParameters,
+    explain_channel,
+    segment_image,
+    source_image,
+)
 from cell_curator.io.folders import FolderReport, Source, convert
 from cell_curator.io.images import read_image_with_info
 from cell_curator.io.labels import write_labels
@@ -51,8 +57,10 @@ def segment_folder(
     def one(source: Source, target: Path) -> Job[None]:
         pixels, info = read_image_with_info(source.path)
         yield Progress(0.0, "preparing")
-        prepared = prepare(pixels, recipe)
-        found: Segmentation = yield from scaled(segment_image(prepared.image, params), 0.05, 1.0)
+        channels = pixels if pixels.ndim == 3 else pixels[None]
+        image = source_image(lambda: prepare(pixels, recipe).image, lambda: channels, params)
+        found: Segmentation = yield from scaled(segment_image(image, params), 0.05, 1.0)
+        found = explain_channel(found, params, lambda: channels)
         write_labels(target, found.labels, pixel_size_um=info.pixel_size_um)
         cells[source.stem] = int(found.labels.max(initial=0))
         diameters[source.stem] = float(found.diameter)

@@ -1,28 +1,27 @@
 """The engine ``cellpose-unet``: Cellpose 1–3's U-Net with automatic diameter and polarity.
 
 Puts together `network` (pixels to flows), `diameter` (how large the cells are, whether they are
-dark) and `flows` (flows to labels), and says why when it finds nothing. Trains nothing.
+dark) and `masks` (flows to labels), and says why when it finds nothing. Trains nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
-from cell_curator.core.preprocess import select_channel
-from cell_curator.core.recipe import Channel
-from cell_curator.engines.cards import find_model
-from cell_curator.engines.diameter import estimate
-from cell_curator.engines.flows import find_cells, flow_errors, tidy, to_image
-from cell_curator.engines.network import Network, load_network, normalise, resize
-from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+from cell_curator.engines.diameter import Guess, estimate
+from cell_curator.engines.downloads import fetch
+from cell_curator.engines.masks import outline
+from cell_curator.engines.network import Network, load_network, resize
+from cell_curator.engines.preflight import polarity_note, size_note
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters, nothing
 
-MOST_PIXELS = 60_000_000
-"""Most pixels the network is shown at once (about 3 GB)."""
+MOST_PIXELS = 300_000_000
+"""Most pixels the network is shown of one image (about 5 GB)."""
 
 
 class CellposeUNet:
@@ -38,75 +37,63 @@ class CellposeUNet:
             return f"{' and '.join(missing)} not installed; run `pip install 'cellpose>=3.1.1.2,<4'`"
         return None
 
-    def segment(self, image: NDArray[Any], params: SegmentParameters) -> Job[Segmentation]:
-        """Find the cells of ``(Y, X)`` or ``(C, Y, X)``.
+    def segment(self, planes: NDArray[np.float32], params: SegmentParameters) -> Job[Segmentation]:
+        """Find the cells of ``(C, Y, X)``: one plane, or cytoplasm and nucleus, normalised.
 
         Raises
         ------
         UserError
-            If the model cannot be found or read, the image is no plane, or the diameter is far too
-            small for the size of the image.
+            If the model cannot be found or read, or the diameter is far too small for the size of the image.
         """
-        gray = _one_channel(image)
         yield Progress(0.0, "loading the model")
-        network = load_network(find_model(params.model))
-        bright = normalise(gray)
-        if bright is None:
-            return _nothing(gray.shape, "0 cells found: all pixels are equal; choose another channel or image")
-        guess = yield from scaled(estimate(network, bright, params.diameter, params.polarity), 0.02, 0.5)
+        network = load_network((yield from scaled(fetch(params.model), 0.0, 0.02)))
+        guess = yield from scaled(estimate(network, planes, params.diameter, params.polarity), 0.02, 0.5)
         if guess.diameter == 0:
-            return _nothing(
-                gray.shape,
-                "0 cells found: nothing looks like a cell at any size from 6 to 200 px; "
+            return nothing(
+                planes.shape[1:],
+                "nothing looks like a cell at any size from 6 to 200 px; "
                 "set the cell diameter, choose another channel, or lower the cell threshold",
             )
-        seen = 1 - bright if guess.inverted else bright
-        shape = _network_shape(bright.shape, guess.diameter, network)
-        output = yield from scaled(network.predict(resize(seen, shape)), 0.5, 0.95)
+        shape = _network_shape(planes.shape[1:], guess.diameter, network)
+        seen = np.stack([resize(plane, shape) for plane in inverted(planes, guess.inverted)])
+        answer, note = yield from scaled(network.predict(seen, params.tile), 0.5, 0.95)
         yield Progress(0.95, "outlining cells")
         raw = Segmentation(
-            labels=np.zeros(gray.shape, dtype=np.int32),
+            labels=np.zeros(planes.shape[1:], dtype=np.int32),
             diameter=guess.diameter,
             inverted=guess.inverted,
             flow_error=np.zeros(1, dtype=np.float32),
-            flow=(output[:2] / 5).astype(np.float16),
-            cell_probability=output[2].astype(np.float16),
+            flow=answer[:2],
+            cell_probability=answer[2],
         )
-        return self.rethreshold(raw, params)
+        del seen
+        found = outline(raw, params)
+        if not found.count:
+            found = yield from scaled(_explained(found, network, planes, params), 0.95, 1.0)
+        return replace(found, notes=(*found.notes, note)) if note else found
 
     def rethreshold(self, result: Segmentation, params: SegmentParameters) -> Segmentation:
         """Redo only the mask step of ``result`` with the thresholds of ``params``."""
-        if not result.cell_probability.size:
-            return result
-        flow = result.flow.astype(np.float32)
-        probability = result.cell_probability.astype(np.float32)
-        cells = find_cells(flow, probability > params.cellprob_threshold)
-        errors = flow_errors(cells, flow)
-        doubtful = errors > (params.flow_threshold or np.inf)
-        kept = np.where(doubtful[cells], 0, cells).astype(np.int32)
-        labels = to_image(kept, flow, probability, params.cellprob_threshold, result.labels.shape)
-        tidied, old = tidy(labels, min_size=params.min_size, drop_border=params.drop_border)
-        notes: tuple[str, ...] = ()
-        if len(old) == 1:
-            notes = (_why_nothing(probability, len(errors) - 1, int(doubtful.sum()), labels, params),)
-        return Segmentation(
-            labels=tidied,
-            diameter=result.diameter,
-            inverted=result.inverted,
-            flow_error=errors[old],
-            flow=result.flow,
-            cell_probability=result.cell_probability,
-            notes=notes,
-        )
+        return outline(result, params)
 
 
-def _one_channel(image: NDArray[Any]) -> NDArray[np.float32]:
-    """``(Y, X)`` float32 of a plane, of one channel, or of RGB (its luminance, as in preprocessing)."""
-    if image.ndim not in (2, 3) or 0 in image.shape:
-        raise UserError(
-            f"an image of shape {image.shape} cannot be segmented; give one plane (Y, X) or its channels (C, Y, X)"
-        )
-    return select_channel(image if image.ndim == 3 else image[np.newaxis], Channel())
+def inverted(planes: NDArray[np.float32], dark: bool) -> NDArray[np.float32]:
+    """The planes, the first (where cells are looked for) inverted if they are dark."""
+    return np.concatenate([1 - planes[:1], planes[1:]]) if dark else planes
+
+
+def _explained(
+    found: Segmentation, network: Network, planes: NDArray[np.float32], params: SegmentParameters
+) -> Job[Segmentation]:
+    """A result without cells, with what a look without the given diameter and polarity suggests."""
+    if not params.diameter and params.polarity == "auto":
+        return found
+    free: Guess = yield from estimate(network, planes, 0.0, "auto")
+    if free.diameter and (
+        note := polarity_note(params.polarity, free.inverted) or size_note(params.diameter, free.diameter)
+    ):
+        return replace(found, notes=(note,))
+    return found
 
 
 def _network_shape(shape: tuple[int, ...], diameter: float, network: Network) -> tuple[int, int]:
@@ -120,40 +107,3 @@ def _network_shape(shape: tuple[int, ...], diameter: float, network: Network) ->
             f"in memory; set a cell diameter of {np.ceil(least):.0f} px or more, or use a part of the image"
         )
     return height, width
-
-
-def _nothing(shape: tuple[int, ...], note: str) -> Segmentation:
-    return Segmentation(
-        labels=np.zeros(shape, dtype=np.int32),
-        diameter=0.0,
-        inverted=False,
-        flow_error=np.zeros(1, dtype=np.float32),
-        notes=(note,),
-    )
-
-
-def _why_nothing(
-    probability: NDArray[np.float32],
-    candidates: int,
-    doubtful: int,
-    labels: NDArray[np.int32],
-    params: SegmentParameters,
-) -> str:
-    """One line: at which step the last cell was lost, and which control brings it back."""
-    if not candidates:
-        return (
-            f"0 cells found: the best pixel reaches {probability.max():.1f} where the cell threshold is "
-            f"{params.cellprob_threshold:g}; lower the cell threshold, or set the cell diameter"
-        )
-    if doubtful == candidates:
-        return (
-            f"0 cells found: all {candidates} candidates disagree with the network's idea of their shape; raise the "
-            "shape tolerance, or set the cell diameter"
-        )
-    largest = int(np.bincount(labels.ravel())[1:].max(initial=0))
-    if largest < params.min_size:
-        return (
-            f"0 cells found: the largest of {candidates} candidates has {largest} px where the smallest cell is set to "
-            f"{params.min_size} px; lower the smallest cell"
-        )
-    return f"0 cells found: all {candidates} candidates touch the border; switch off “Drop cut cells”"

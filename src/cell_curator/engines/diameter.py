@@ -84,15 +84,15 @@ class Look:
     place: tuple[slice, slice]
 
 
-def estimate(network: Network, image: NDArray[np.float32], diameter: float, polarity: str) -> Job[Guess]:
+def estimate(network: Network, planes: NDArray[np.float32], diameter: float, polarity: str) -> Job[Guess]:
     """Guess what is not given.
 
     Parameters
     ----------
     network
         The network that will look for the cells.
-    image
-        ``(Y, X)``, normalised.
+    planes
+        ``(C, Y, X)``, normalised; the cells are in the first.
     diameter
         px, or 0: to be estimated.
     polarity
@@ -101,12 +101,13 @@ def estimate(network: Network, image: NDArray[np.float32], diameter: float, pola
     inverted = polarity == "dark"
     if diameter and polarity != "auto":
         return Guess(diameter, inverted)
-    seen = 1 - image if inverted else image
+    dark = np.concatenate([1 - planes[:1], planes[1:]])
+    seen = dark if inverted else planes
     ladder = (diameter,) if diameter else LADDER
     best = yield from scaled(_best_look(network, seen, ladder), 0.0, 0.7)
     if polarity == "auto":
-        again = _look(network, 1 - image, best.assumed, best.place)
-        job = again if best.measured else _best_look(network, 1 - image, ladder)
+        again = _look(network, dark, best.assumed, best.place)
+        job = again if best.measured else _best_look(network, dark, ladder)
         other = yield from scaled(job, 0.7, 1.0)
         margin = SURE if best.contrast >= 0 else 1 / SURE
         if other.certainty > margin * best.certainty:
@@ -114,14 +115,14 @@ def estimate(network: Network, image: NDArray[np.float32], diameter: float, pola
     return Guess(diameter or best.measured, inverted)
 
 
-def _best_look(network: Network, image: NDArray[np.float32], ladder: tuple[float, ...]) -> Job[Look]:
+def _best_look(network: Network, planes: NDArray[np.float32], ladder: tuple[float, ...]) -> Job[Look]:
     """The most certain look, going from coarse to fine until finer only gets worse."""
     best = last = None
     for index, assumed in enumerate(ladder):
-        too_large = assumed > 0.7 * max(image.shape)
+        too_large = assumed > 0.7 * max(planes.shape[1:])
         if too_large and assumed != ladder[-1]:
             continue
-        look = _look(network, image, assumed, _place(image.shape, assumed, network, last))
+        look = _look(network, planes, assumed, _place(planes.shape[1:], assumed, network, last))
         last = yield from scaled(look, index / len(ladder), (index + 1) / len(ladder))
         if best is None or (last.measured and last.certainty > best.certainty):
             best = last
@@ -160,14 +161,14 @@ def _place(shape: tuple[int, ...], assumed: float, network: Network, before: Loo
     return slice(top, top + height), slice(left, left + width)
 
 
-def _look(network: Network, image: NDArray[np.float32], assumed: float, place: tuple[slice, slice]) -> Job[Look]:
+def _look(network: Network, planes: NDArray[np.float32], assumed: float, place: tuple[slice, slice]) -> Job[Look]:
     """Show the network one view and measure what it finds."""
     scale = network.diam_mean / assumed
-    part = image[place]
-    shape = (max(8, round(part.shape[0] * scale)), max(8, round(part.shape[1] * scale)))
-    view = resize(part, shape)
-    output = yield from network.predict(view)
-    probability, flow = output[2], output[:2] / 5
+    parts = planes[:, *place]
+    shape = (max(8, round(parts.shape[1] * scale)), max(8, round(parts.shape[2] * scale)))
+    views = np.stack([resize(part, shape) for part in parts])
+    answer, _ = yield from network.predict(views)
+    flow, probability = answer[:2].astype(np.float32), answer[2].astype(np.float32)
     cells = find_cells(flow, probability > 0)
     sizes = np.bincount(cells.ravel())
     sizes[(sizes > LARGEST_SHARE * cells.size)] = 0
@@ -181,5 +182,5 @@ def _look(network: Network, image: NDArray[np.float32], assumed: float, place: t
     diameter = 2 * np.sqrt(np.median(sizes[measured]) / np.pi) / scale
     inside = sizes[cells] > 0
     certainty = probability[inside].mean() * len(good) / (len(good) + 1) * COMMON.get(assumed, 1.0)
-    contrast = view[inside].mean() - view[~inside].mean()
+    contrast = views[0][inside].mean() - views[0][~inside].mean()
     return Look(assumed, float(diameter), float(certainty), float(contrast), probability, place)

@@ -8,6 +8,8 @@ faster. Reference: Stringer et al., Nature Methods 2021. No network in here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ MOST_SPREADING = 600
 
 PAD = 20
 """Pixels around the image where flows that point outside may end."""
+
+NOWHERE = (False, False, False, False)
 
 
 @njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -68,29 +72,51 @@ def find_cells(flow: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[
         return labels
     ys, xs = rows.astype(np.float32), cols.astype(np.float32)
     _follow(np.ascontiguousarray(flow * inside, dtype=np.float32), ys, xs, STEPS)
-    y_end, x_end = ys.astype(np.int64) + PAD, xs.astype(np.int64) + PAD
     shape = (inside.shape[0] + 2 * PAD, inside.shape[1] + 2 * PAD)
-    ends = np.zeros(shape, dtype=np.int32)
-    np.add.at(ends, (y_end, x_end), 1)
-    labels[rows, cols] = _sinks(ends)[y_end, x_end]
+    place = (ys.astype(np.int64) + PAD) * shape[1] + xs.astype(np.int64) + PAD
+    ends = np.bincount(place, minlength=shape[0] * shape[1]).astype(np.int32).reshape(shape)
+    labels[rows, cols] = _sinks(ends).ravel()[place]
     return labels
 
 
 def _sinks(ends: NDArray[np.int32]) -> NDArray[np.int32]:
     """Label the places where many pixels end: peaks of more than 10, grown 5 px over more than 2."""
-    peak = (ends > 10) & (ends == ndimage.maximum_filter(ends, 5))
-    seeds = np.argwhere(peak)
-    seeds = seeds[np.argsort(ends[peak], kind="stable")]  # the strongest comes last and overwrites
-    busy = ends > 2
+    seeds = np.argwhere(ends > 10)
+    seeds = seeds[_is_peak(ends, seeds)]
+    seeds = seeds[np.argsort(ends[tuple(seeds.T)], kind="stable")]  # the strongest comes last and overwrites
     sinks = np.zeros(ends.shape, dtype=np.int32)
-    square = np.ones((3, 3), dtype=bool)
-    start = np.zeros((11, 11), dtype=bool)
-    start[5, 5] = True
-    for value, (y, x) in enumerate(seeds, start=1):
-        window = (slice(y - 5, y + 6), slice(x - 5, x + 6))
-        grown = ndimage.binary_dilation(start, square, iterations=5, mask=busy[window])
-        sinks[window][grown] = value
+    _grow(ends, seeds, sinks)
     return sinks
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _is_peak(ends, seeds):  # type: ignore[no-untyped-def]
+    """Whether nothing within 2 px is higher."""
+    peak = np.ones(len(seeds), dtype=np.bool_)
+    for k in range(len(seeds)):
+        y, x = seeds[k]
+        peak[k] = ends[y, x] >= ends[y - 2 : y + 3, x - 2 : x + 3].max()
+    return peak
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _grow(ends, seeds, sinks):  # type: ignore[no-untyped-def]
+    """Write seed k + 1 over all that is joined to it by at most 5 steps over ends of more than 2."""
+    now, after = np.zeros((13, 13), dtype=np.bool_), np.zeros((13, 13), dtype=np.bool_)
+    for k in range(len(seeds)):
+        top, left = seeds[k, 0] - 6, seeds[k, 1] - 6
+        now[:] = False
+        now[6, 6] = True
+        for step in range(1, 6):
+            after[:] = False
+            for y in range(6 - step, 7 + step):
+                for x in range(6 - step, 7 + step):
+                    after[y, x] = ends[top + y, left + x] > 2 and now[y - 1 : y + 2, x - 1 : x + 2].any()
+            now, after = after, now
+        for y in range(1, 12):
+            for x in range(1, 12):
+                if now[y, x]:
+                    sinks[top + y, left + x] = k + 1
 
 
 def flow_errors(labels: NDArray[np.int32], flow: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -161,38 +187,43 @@ def to_image(
     flow: NDArray[np.float32],
     probability: NDArray[np.float32],
     threshold: float,
-    shape: tuple[int, ...],
+    ys: NDArray[np.float32],
+    xs: NDArray[np.float32],
 ) -> NDArray[np.int32]:
-    """Label image of another ``shape``, with outlines as fine as its pixels.
+    """Label image with a row for each of ``ys`` and a column for each of ``xs``, which are places in ``labels`` (px).
 
     Each pixel of the result that lies in a cell follows the flow for a few steps and takes the
     label it meets there, so that seams between touching cells are not stairs.
     """
-    if labels.shape == shape:
+    if _is_grid(ys, labels.shape[0]) and _is_grid(xs, labels.shape[1]):
         return labels
-    ys = _centres(shape[0], labels.shape[0])
-    xs = _centres(shape[1], labels.shape[1])
-    grid_y, grid_x = (np.ascontiguousarray(g, dtype=np.float32) for g in np.meshgrid(ys, xs, indexing="ij"))
     import cv2
 
+    grid_y, grid_x = (np.ascontiguousarray(g, dtype=np.float32) for g in np.meshgrid(ys, xs, indexing="ij"))
     there = cv2.remap(probability, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = there > threshold
     y, x = grid_y[inside], grid_x[inside]
     within = (labels > 0) & (probability > threshold)
     _follow(np.ascontiguousarray(flow * within, dtype=np.float32), y, x, LAST_STEPS)
-    result = np.zeros(shape, dtype=np.int32)
+    result = np.zeros(there.shape, dtype=np.int32)
     result[inside] = labels[np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)]
     return result
 
 
-def _centres(count: int, other: int) -> NDArray[np.float32]:
+def _is_grid(places: NDArray[np.float32], length: int) -> bool:
+    return len(places) == length and bool((places == np.arange(length, dtype=np.float32)).all())
+
+
+def centres(count: int, other: int) -> NDArray[np.float32]:
     """Middles of ``count`` pixels, counted in pixels of a grid of ``other`` over the same length."""
-    middles = (np.arange(count, dtype=np.float32) + 0.5) * (other / count) - 0.5
+    middles = (np.arange(count, dtype=np.float64) + 0.5) * (other / count) - 0.5
     clipped: NDArray[np.float32] = np.clip(middles, 0, other - 1).astype(np.float32)
     return clipped
 
 
-def tidy(labels: NDArray[np.int32], *, min_size: int, drop_border: bool) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+def tidy(
+    labels: NDArray[np.int32], *, min_size: int, drop_at: Sequence[bool] = NOWHERE
+) -> tuple[NDArray[np.int32], NDArray[np.intp], int]:
     """Keep each cell's largest piece, fill its holes, drop small ones and, if asked, cut ones.
 
     Parameters
@@ -201,8 +232,8 @@ def tidy(labels: NDArray[np.int32], *, min_size: int, drop_border: bool) -> tupl
         ``(Y, X)`` int32.
     min_size
         Fewest pixels of a cell.
-    drop_border
-        Whether to drop cells that touch the border of the image.
+    drop_at
+        Whether to drop cells that touch the first row, the last row, the first column, the last one.
 
     Returns
     -------
@@ -210,25 +241,27 @@ def tidy(labels: NDArray[np.int32], *, min_size: int, drop_border: bool) -> tupl
         ``(Y, X)`` int32, 1..n.
     old
         ``(n + 1,)`` the value each new label had before; ``old[0] == 0``.
+    largest
+        Pixels of the largest cell, dropped or not.
     """
     result = np.zeros_like(labels)
     old = [0]
+    largest = 0
     height, width = labels.shape
     for value, place in enumerate(ndimage.find_objects(labels), start=1):
         if place is None:
             continue
         rows, cols = place
-        cut = rows.start == 0 or cols.start == 0 or rows.stop == height or cols.stop == width
-        if drop_border and cut:
-            continue
-        cell = _largest_piece(labels[place] == value)
-        cell = ndimage.binary_fill_holes(cell)
+        cell = ndimage.binary_fill_holes(_largest_piece(labels[place] == value))
         cell &= result[place] == 0
-        if cell.sum() < max(min_size, 1):
+        area = int(np.count_nonzero(cell))
+        largest = max(largest, area)
+        touches = (rows.start == 0, rows.stop == height, cols.start == 0, cols.stop == width)
+        if area < max(min_size, 1) or any(a and b for a, b in zip(touches, drop_at, strict=True)):
             continue
         result[place][cell] = len(old)
         old.append(value)
-    return result, np.array(old)
+    return result, np.array(old), largest
 
 
 def _largest_piece(cell: NDArray[np.bool_]) -> NDArray[np.bool_]:

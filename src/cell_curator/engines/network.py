@@ -19,23 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.jobs import Job, UserError
+from cell_curator.engines.cards import WEIGHTS, read_card
+from cell_curator.engines.tiling import Tiling, run_tiles
 
 if TYPE_CHECKING:
     import torch
-
-TILE = 288
-"""Side of a tile aimed at, px. The network was trained on 224; fewer seams cost less."""
-
-OVERLAP = 32
-"""px shared by two neighbouring tiles."""
-
-FRAME = 12
-"""px of ground around the image: it tells a cell cut by the border, whose flow stays inside, from one
-cut by a tile, whose flow leads on."""
-
-BATCH_PIXELS = 4 * 224 * 224
-"""Pixels run at once: bounds memory, and the time until a click on Cancel is seen."""
 
 PERCENTILES = ((1.0, 99.0), (0.1, 99.9), (0.0, 100.0))
 """Grey levels mapped to 0..1: Cellpose's own first, wider ones where nearly all pixels are equal."""
@@ -53,60 +42,36 @@ class Network:
         Diameter that cells are rescaled to before they reach the network, px.
     bfloat16
         Whether it runs in bfloat16 + channels_last.
+    channels
+        How many planes it looks at; planes that are not given are zero, as in Cellpose.
     """
 
     module: Any
     diam_mean: float
     bfloat16: bool
+    channels: int = 2
 
     def forward(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Flow y, flow x and cell probability ``(N, 3, y, x)`` of tiles ``(N, y, x)``.
+        """Flow y, flow x (px per step) and cell probability (logit) ``(N, 3, y, x)`` of tiles ``(N, C, y, x)``.
 
-        Sides must be multiples of 8. The second input channel is zero, as for gray images in Cellpose.
+        Sides must be multiples of 8.
         """
         import torch
 
-        data = np.zeros((len(tiles), 2, *tiles.shape[1:]), dtype=np.float32)
-        data[:, 0] = tiles
-        return _forward(self.module, torch.from_numpy(data), self.bfloat16)
+        data = np.zeros((len(tiles), self.channels, *tiles.shape[2:]), dtype=np.float32)
+        shown = min(self.channels, tiles.shape[1])
+        data[:, :shown] = tiles[:, :shown]
+        out = _forward(self.module, torch.from_numpy(data), self.bfloat16)
+        out[:, :2] /= 5  # the network is trained on five times the flow
+        return out
 
-    def predict(self, image: NDArray[np.float32]) -> Job[NDArray[np.float32]]:
-        """Flow y, flow x and cell probability ``(3, Y, X)`` of a normalised image ``(Y, X)``.
+    def predict(self, planes: NDArray[np.float32], tile: int = 224) -> Job[tuple[NDArray[np.float16], str]]:
+        """As `forward`, ``(3, Y, X)`` float16, for a whole normalised image ``(C, Y, X)`` or ``(Y, X)``.
 
-        One `Progress` per batch of tiles.
+        Yields one `Progress` per batch of tiles; the second result is a note if memory ran short.
         """
-        from cellpose.transforms import average_tiles
-
-        height, width = (side + 2 * FRAME for side in image.shape)
-        tops, tall = _cuts(height)
-        lefts, wide = _cuts(width)
-        full = (max(tops) + tall, max(lefts) + wide)
-        beyond = ((FRAME, FRAME + full[0] - height), (FRAME, FRAME + full[1] - width))
-        padded = np.pad(image, beyond, constant_values=np.float32(0))
-        corners = [(top, left) for top in tops for left in lefts]
-        tiles = np.stack([padded[top : top + tall, left : left + wide] for top, left in corners])
-        out = np.empty((len(tiles), 3, tall, wide), dtype=np.float32)
-        batch = max(1, BATCH_PIXELS // (tall * wide))
-        for start in range(0, len(tiles), batch):
-            yield Progress(start / len(tiles), "looking for cells")
-            out[start : start + batch] = self.forward(tiles[start : start + batch])
-        if len(tiles) > 1:
-            ysub = [(top, top + tall) for top, _ in corners]
-            xsub = [(left, left + wide) for _, left in corners]
-            merged = average_tiles(out, ysub, xsub, *full)
-        else:
-            merged = out[0]
-        inner = merged[:, FRAME : height - FRAME, FRAME : width - FRAME]
-        return np.ascontiguousarray(inner, dtype=np.float32)
-
-
-def _cuts(length: int) -> tuple[list[int], int]:
-    """Starts of equally long overlapping pieces that cover ``length``, and their length."""
-    pieces = 1 if length <= 1.4 * TILE else int(np.ceil((length - OVERLAP) / (TILE - OVERLAP)))
-    side = int(np.ceil(((length - OVERLAP) / pieces + OVERLAP) / 16)) * 16 if pieces > 1 else 0
-    if pieces == 1:
-        return [0], max(16, int(np.ceil(length / 16)) * 16)
-    return [round(i * (length - side) / (pieces - 1)) for i in range(pieces)], side
+        planes = planes if planes.ndim == 3 else planes[np.newaxis]
+        return (yield from run_tiles(planes, self.forward, Tiling(side=tile)))
 
 
 def _forward(module: Any, data: torch.Tensor, bfloat16: bool) -> NDArray[np.float32]:
@@ -164,9 +129,10 @@ def load_network(path: Path) -> Network:
     from cellpose.resnet_torch import CPnet
 
     state = read_weights(path)
-    default = 17.0 if "nuclei" in path.stem else 30.0  # files of Cellpose 1 do not name their diameter
-    diameter = float(state["diam_mean"][0]) if "diam_mean" in state else default
-    module = CPnet([2, 32, 64, 128, 256], 3, sz=3, mkldnn=False, max_pool=True, diam_mean=diameter)
+    diameter = float(state["diam_mean"][0]) if "diam_mean" in state else _usual_diameter(path)
+    first = state.get("downsample.down.res_down_0.conv.conv_0.0.weight")
+    channels = 2 if first is None else len(first)
+    module = CPnet([channels, 32, 64, 128, 256], 3, sz=3, mkldnn=False, max_pool=True, diam_mean=diameter)
     try:
         missing = module.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
@@ -179,19 +145,45 @@ def load_network(path: Path) -> Network:
         import torch
 
         module.to(memory_format=torch.channels_last)
-    return Network(module=module, diam_mean=diameter, bfloat16=fast)
+    return Network(module=module, diam_mean=diameter, bfloat16=fast, channels=channels)
+
+
+def _usual_diameter(path: Path) -> float:
+    """For files of Cellpose 1, which do not name their diameter: by the card or the name, px."""
+    card = read_card(path.parent).details if path.name == WEIGHTS else {}
+    return float(card.get("diameter_px", 17.0 if "nuclei" in path.stem else 30.0))
 
 
 REMEDY = "choose a model listed by `cell-curator models`, or a weights file trained with Cellpose 2 or 3"
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a weights file by name, in float32, without running any code in it.
+    """Tensors of a U-Net's weights file by name, in float32, without running any code in it.
 
     Raises
     ------
     UserError
         See `load_network`.
+    """
+    state = read_tensors(path)
+    if "W2" in state or any("encoder.neck" in name for name in state):
+        raise UserError(
+            f"{path.name}: weights of Cellpose 4 (Cellpose-SAM), but this engine is Cellpose 3's U-Net; "
+            "choose the engine cellpose-sam, or a weights file trained with Cellpose 2 or 3"
+        )
+    if "output.2.weight" not in state:
+        other = "Cellpose 3's transformer" if any(n.startswith("encoder.") for n in state) else "another network"
+        raise UserError(f"{path.name}: weights of {other}, not of Cellpose's U-Net; {REMEDY}")
+    return state
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a weights file by name, in float32, without running any code in it.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, unsafe, damaged or holds something else.
     """
     import torch
 
@@ -209,15 +201,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path.name}: damaged or no weights file; {REMEDY}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path.name}: does not hold the weights of a Cellpose network; {REMEDY}")
-    if "W2" in state or any("encoder.neck" in name for name in state):
-        raise UserError(
-            f"{path.name}: weights of Cellpose 4 (Cellpose-SAM), but this engine is Cellpose 3's U-Net; "
-            "choose the engine cellpose-sam, or a weights file trained with Cellpose 2 or 3"
-        )
-    if "output.2.weight" not in state:
-        other = "Cellpose 3's transformer" if any(n.startswith("encoder.") for n in state) else "another network"
-        raise UserError(f"{path.name}: weights of {other}, not of Cellpose's U-Net; {REMEDY}")
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    return {
+        name.removeprefix("module."): value.float() if value.is_floating_point() else value
+        for name, value in state.items()
+    }
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,9 @@ and no image processing in here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +16,11 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.core.parameters import Parameters, parameter
+from cell_curator.core.preprocess import select_channel
+from cell_curator.core.recipe import Channel
+from cell_curator.engines.network import normalise
+from cell_curator.engines.preflight import channel_note, flat_note
+from cell_curator.engines.region import Place, RegionLike, inside_only, place
 
 
 class SegmentParameters(Parameters):
@@ -22,6 +29,20 @@ class SegmentParameters(Parameters):
     engine: str = parameter("cellpose-unet", "Engine", "Kind of network that looks for the cells", more=True)
     model: str = parameter(
         "starter-nuclei", "Model", "Name of a model listed by `cell-curator models`, or the path of a weights file"
+    )
+    source: Literal["prepared", "raw"] = parameter(
+        "prepared", "Look at", "prepared: the image as the recipe makes it. raw: a channel as it is in the file"
+    )
+    channel: int = parameter(
+        0, "Channel", "Of the raw image, counted from 0; not used with the prepared image", ge=0, le=63, more=True
+    )
+    second_channel: int = parameter(
+        -1,
+        "Nucleus channel",
+        "A second channel for models trained with cytoplasm and nucleus, counted from 0 in the file; -1: none",
+        ge=-1,
+        le=63,
+        more=True,
     )
     diameter: float = parameter(
         0.0,
@@ -51,6 +72,19 @@ class SegmentParameters(Parameters):
         "bright on a dark ground, dark on a bright ground, or decided for every image",
         more=True,
     )
+    tile: int = parameter(
+        224,
+        "Piece",
+        "Side of the pieces in which the network is shown an image, at its own scale; it was trained on 224",
+        unit="px",
+        ge=96,
+        le=2048,
+        step=16,
+        more=True,
+    )
+    threads: int = parameter(
+        0, "Processor threads", "Fewer leave more of the computer to other programs; 0: all", ge=0, le=256, more=True
+    )
 
 
 @dataclass(frozen=True)
@@ -72,6 +106,9 @@ class Segmentation:
         probability as a logit. Empty where there was nothing to look at.
     notes
         Lines for the user: why nothing was found, what was estimated.
+    place
+        The part of the image that was looked at, or None for all of it. Flow and probability are of this
+        part, labels of the whole image.
     """
 
     labels: NDArray[np.int32]
@@ -81,6 +118,7 @@ class Segmentation:
     flow: NDArray[np.float16] = field(default_factory=lambda: np.zeros((2, 0, 0), np.float16))
     cell_probability: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
     notes: tuple[str, ...] = ()
+    place: Place | None = None
 
     @property
     def count(self) -> int:
@@ -99,48 +137,192 @@ class Segmenter(Protocol):
         """Why it cannot run here and what to do, or None if it can."""
         ...
 
-    def segment(self, image: NDArray[Any], params: SegmentParameters) -> Job[Segmentation]:
-        """Find the cells of ``(Y, X)`` or ``(C, Y, X)``."""
+    def segment(self, planes: NDArray[np.float32], params: SegmentParameters) -> Job[Segmentation]:
+        """Find the cells of ``(C, Y, X)``: one plane, or cytoplasm and nucleus, normalised to about 0..1."""
         ...
 
     def rethreshold(self, result: Segmentation, params: SegmentParameters) -> Segmentation:
-        """Redo only the mask step of ``result`` with the thresholds of ``params``."""
+        """Redo only the mask step of ``result`` with the thresholds of ``params``. Loads no network."""
         ...
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """One engine; ``reason`` says why it cannot run here and what to do, None where it can."""
+
+    name: str
+    title: str
+    reason: str | None
 
 
 def engines() -> dict[str, Segmenter]:
     """All engines by name, also those that cannot run here."""
+    from cell_curator.engines.cellpose_sam import CellposeSAM
     from cell_curator.engines.cellpose_unet import CellposeUNet
 
-    return {engine.name: engine for engine in (CellposeUNet(),)}
+    known: tuple[Segmenter, ...] = (CellposeUNet(), CellposeSAM())
+    return {engine.name: engine for engine in known}
 
 
-def segment_image(image: NDArray[Any], params: SegmentParameters) -> Job[Segmentation]:
+def available() -> tuple[EngineState, ...]:
+    """Every engine and whether it can run here; cheap enough to ask whenever a dock opens."""
+    return tuple(EngineState(name, engine.title, engine.unavailable()) for name, engine in engines().items())
+
+
+def segment_image(
+    image: NDArray[Any], params: SegmentParameters, region: RegionLike | None = None
+) -> Job[Segmentation]:
     """Find the cells of one image with the engine that ``params`` names.
 
     Parameters
     ----------
     image
-        ``(Y, X)``, as a rule prepared (float32, 0..1), or ``(C, Y, X)``: one channel, or RGB, of
-        which the luminance is taken.
+        ``(Y, X)``, as a rule prepared (float32, 0..1); ``(C, Y, X)``: one channel, or RGB, of which the
+        luminance is taken; ``(2, Y, X)`` with a second channel set: cytoplasm, nucleus.
+    region
+        Where to look: a box ``(top, left, bottom, right)`` in px, or the corners ``(y, x)`` of a polygon. Only cells
+        wholly inside count. Grey levels are scaled as in the whole image.
 
     Raises
     ------
     UserError
         If there is no such engine or model, or it cannot run here, or the image has a wrong shape.
     """
-    return (yield from _runnable(params.engine).segment(image, params))
+    engine = runnable(params.engine)
+    channels = _channels(image, params)
+    where = None if region is None else place(region, (channels[0].shape[0], channels[0].shape[1]))
+    planes = [normalise(channel) for channel in channels]
+    if planes[0] is None:
+        return replace(nothing(channels[0].shape, "all pixels are equal; choose another channel or image"), place=where)
+    shown = np.stack([np.zeros_like(planes[0]) if plane is None else plane for plane in planes])
+    if where is not None:
+        shown = shown[:, *where.window]
+    with _threads(params.threads):
+        found = yield from engine.segment(shown, params)
+    if not found.count and (flat := flat_note(channels[0])):
+        found = replace(found, notes=(flat,))
+    return found if where is None else _placed(found, where)
 
 
 def rethreshold(result: Segmentation, params: SegmentParameters) -> Segmentation:
     """Redo the mask step of an earlier ``result`` with other thresholds; fast enough for a slider."""
-    return _runnable(params.engine).rethreshold(result, params)
+    engine = engines().get(params.engine)
+    if engine is None:
+        raise _unknown(params.engine)
+    where = result.place
+    if where is None:
+        return engine.rethreshold(result, params)
+    rows, cols = where.window
+    part = replace(result, labels=np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.int32), place=None)
+    return _placed(engine.rethreshold(part, params), where)
 
 
-def _runnable(name: str) -> Segmenter:
-    known = engines()
-    if name not in known:
-        raise UserError(f"{name}: no such engine; choose one of: {', '.join(known)}")
-    if reason := known[name].unavailable():
+def nothing(shape: tuple[int, ...], why: str) -> Segmentation:
+    """A result without cells, and ``why``."""
+    return Segmentation(
+        labels=np.zeros(shape, dtype=np.int32),
+        diameter=0.0,
+        inverted=False,
+        flow_error=np.zeros(1, dtype=np.float32),
+        notes=(f"0 cells found: {why}",),
+    )
+
+
+def source_image(
+    prepared: Callable[[], NDArray[np.float32]], pixels: Callable[[], NDArray[Any]], params: SegmentParameters
+) -> NDArray[Any]:
+    """What `segment_image` is to be given: the prepared image or a raw channel, with the second channel if set.
+
+    Parameters
+    ----------
+    prepared
+        Gives the prepared image ``(Y, X)``; asked only if needed.
+    pixels
+        Gives the file's ``(C, Y, X)``; asked only if needed.
+
+    Raises
+    ------
+    UserError
+        If the image has no such channel.
+    """
+    first = prepared() if params.source == "prepared" else _channel(pixels(), params.channel)
+    if params.second_channel < 0:
+        return first
+    second = _channel(pixels(), params.second_channel)
+    return np.stack([first, second]).astype(np.float32) if first.dtype != second.dtype else np.stack([first, second])
+
+
+def explain_channel(found: Segmentation, params: SegmentParameters, pixels: Callable[[], NDArray[Any]]) -> Segmentation:
+    """``found``, and if it has no cells a note on a channel of the file that shows more than the one looked at."""
+    if found.count:
+        return found
+    note = channel_note(pixels(), params.channel if params.source == "raw" else None)
+    return found if note is None else replace(found, notes=(*found.notes, note))
+
+
+def _channel(pixels: NDArray[Any], index: int) -> NDArray[Any]:
+    if index >= len(pixels):
+        raise UserError(f"the image has {len(pixels)} channels, counted from 0; there is no channel {index}")
+    plane: NDArray[Any] = pixels[index]
+    return plane
+
+
+def _channels(image: NDArray[Any], params: SegmentParameters) -> list[NDArray[Any]]:
+    """The planes to look at, in the dtype they came in."""
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise UserError(
+            f"an image of shape {image.shape} cannot be segmented; give one plane (Y, X) or its channels (C, Y, X)"
+        )
+    if image.ndim == 2:
+        return [image]
+    if len(image) == 2 and params.second_channel >= 0:
+        return [image[0], image[1]]
+    return [image[0] if len(image) == 1 else select_channel(image, Channel())]
+
+
+def _placed(found: Segmentation, where: Place) -> Segmentation:
+    """The cells of a part of an image that lie in the region, in the whole image."""
+    labels, old = inside_only(found.labels, where)
+    notes = found.notes
+    if len(old) == 1 and found.count:
+        notes = ("0 cells found: none of the cells here lies wholly in the region; draw a larger one",)
+    return replace(found, labels=labels, flow_error=found.flow_error[old], notes=notes, place=where)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch and numba use ``count`` threads at most (0: as many as they do now)."""
+    if not count:
+        yield
+        return
+    import numba
+    import torch
+
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, before[1]))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
+
+
+def runnable(name: str) -> Segmenter:
+    """The engine of this name.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it cannot run here.
+    """
+    engine = engines().get(name)
+    if engine is None:
+        raise _unknown(name)
+    if reason := engine.unavailable():
         raise UserError(f"{name} cannot run here: {reason}")
-    return known[name]
+    return engine
+
+
+def _unknown(name: str) -> UserError:
+    return UserError(f"{name}: no such engine; choose one of: {', '.join(engines())}")

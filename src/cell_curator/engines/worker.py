@@ -70,9 +70,15 @@ class Worker:
     """One spawned process that is kept warm between calls.
 
     Nothing is started before the first call. A worker is used by one caller at a time.
+
+    Parameters
+    ----------
+    paths
+        Folders that the child looks for packages in before all others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, paths: tuple[str, ...] = ()) -> None:
+        self._paths = paths
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
         self._busy = threading.Lock()
@@ -145,8 +151,10 @@ class Worker:
             # spawn, not fork: a forked copy of a process with Qt and OpenMP threads can dead-lock.
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,), name="cell-curator-worker", daemon=True)
-            with _blank_main():
+            self._process = context.Process(
+                target=_serve, args=(theirs, self._paths), name="cell-curator-worker", daemon=True
+            )
+            with _blank_main(), _may_have_children():
                 self._process.start()
             theirs.close()
             self._pipe = ours
@@ -220,8 +228,25 @@ def _blank_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _serve(pipe: Connection) -> None:
+@contextmanager
+def _may_have_children() -> Iterator[None]:
+    """Let a worker start a worker, as for another generation of Cellpose.
+
+    ``multiprocessing`` forbids it for daemons, since their children would be left over when they are
+    killed. Ours end with their parent, however it ends (`_end_with_parent`).
+    """
+    config: dict[str, Any] = getattr(multiprocessing.current_process(), "_config")  # noqa: B009  (private)
+    before = config.get("daemon")
+    config["daemon"] = False
+    try:
+        yield
+    finally:
+        config["daemon"] = before
+
+
+def _serve(pipe: Connection, paths: tuple[str, ...] = ()) -> None:
     """Life of the child: take requests from ``pipe`` until it closes."""
+    sys.path[:0] = paths
     # Ctrl+C in a terminal reaches the whole group; the parent decides what becomes of this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Threads that wait by spinning eat the processor that the viewer draws with: on 2 busy cores a
