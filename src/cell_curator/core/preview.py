@@ -253,6 +253,7 @@ def warm_up() -> None:
     # Denoising that nears its end looks before it steps; one that ends at once goes back.
     denoise_tv(np.eye(8, dtype=np.float32), 0.1, 1e-3)
     denoise_tv(np.eye(8, dtype=np.float32), 0.1, 0.9)
+    to_grey(np.eye(8, dtype=np.float32))
 
 
 @dataclass(frozen=True)
