@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ import pytest
 from cell_curator.core.jobs import UserError
 from cell_curator.core.measure import MEASURED, measure
 from cell_curator.editing import TOOLS, edit
-from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.session import Session
 from cell_curator.workflow import adopt
 from small_project import CIRCLES, SHAPE, execute, mapped, session  # noqa: F401
@@ -261,7 +260,7 @@ def test_undo_after_a_new_segmentation_spares_the_cells_that_were_found_since(se
     session.set_verdict([cell(session, image_id, 3)], "locked")
     locked = session.labels(image_id) == 3
     new = discs(SHAPE, [(16, 20, 9), (16, 60, 5), (50, 70, 6)])
-    found = SimpleNamespace(labels=new, flow_error=np.zeros(4, np.float32), diameter=12.0)
+    found = Segmentation(new, 12.0, False, np.zeros(4, np.float32))
     adopt(session, image_id, found, SegmentParameters())
     proposed = session.cells.of_image(image_id)
     proposed = set(proposed.index[proposed["verdict"] == "proposed"])

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
+from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import PRESETS, Recipe
-from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+from cell_curator.kept_flows import keep
+from cell_curator.session import Session
 from cell_curator.widgets import workbench
 from cell_curator.widgets.explore_dock import ExploreDock
 from cell_curator.widgets.images_dock import ImagesDock
@@ -214,12 +218,12 @@ def test_cells_are_found_counted_and_shown(show, bench, session, wait_for_job):
     assert "8 cells in 2 images" in dock.jobs.state.full_text
 
 
-def test_parameters_go_to_the_session(show, bench, session, wait_for_job):
+def test_parameters_go_to_the_session(show, bench, session, qtbot, wait_for_job):
     dock = show(SegmentDock)
     bench.adopt(session)
     wait_for_job()
     dock.form.control("diameter").spin.setValue(17)
-    assert session.get(SegmentParameters).diameter == 17
+    qtbot.waitUntil(lambda: session.get(SegmentParameters).diameter == 17)
 
 
 def test_outlines_and_colours_are_those_of_the_layer(show, bench, mapped, wait_for_job):
@@ -466,3 +470,92 @@ def test_a_project_lies_beside_its_images_or_at_home(tmp_path, monkeypatch):
     assert project_folder_for(tmp_path / "plate") == tmp_path / "plate.curator"
     monkeypatch.setattr("os.access", lambda *_: False)
     assert project_folder_for(tmp_path / "plate").parent.name == "Cell Curator"
+
+
+# Out and in
+
+
+def test_cells_are_exported_and_come_back_from_the_images_dock(
+    show, bench, session, tmp_path, wait_for_job, monkeypatch
+):
+    dock = show(ImagesDock)
+    bench.adopt(session)
+    wait_for_job()
+    chosen = [tmp_path]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(chosen[0]))
+    before = {record.image_id: session.labels(record.image_id) for record in session.images}
+    ids = set(session.cells.frame.index)
+    for title, form in dock.exchange._formats.items():
+        chosen[0] = tmp_path / form.name
+        dock.exchange.format.setCurrentText(title)
+        dock.exchange.export.click()
+        wait_for_job()
+        assert dock.jobs.error.text() == "", title
+        assert "file" in dock.jobs.state.full_text
+        assert any(chosen[0].rglob("*"))
+    chosen[0] = tmp_path / "cellpose"
+    session.set_labels(1, np.zeros(session.image(1).shape[1:], np.int32))
+    dock.exchange.bring.click()
+    wait_for_job()
+    assert dock.jobs.error.text() == ""
+    for image_id, labels in before.items():
+        np.testing.assert_array_equal(session.labels(image_id) > 0, labels > 0)
+    assert len(session.cells) == len(ids)
+
+
+def test_an_image_is_taken_out_and_the_rest_goes_on(show, bench, mapped, wait_for_job, monkeypatch):
+    dock = show(ImagesDock)
+    bench.adopt(mapped)
+    wait_for_job()
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
+    dock.table.selectRow(0)
+    dock.remove.click()
+    wait_for_job()
+    assert [record.image_id for record in mapped.images] == [2]
+    assert set(mapped.cells.frame["image"]) == {2}
+    assert mapped.current_image == 2
+    assert len(Session.open(mapped.folder).images) == 1
+    with pytest.raises(UserError, match="no longer in the project"):
+        mapped.prepare(1)
+
+
+def test_an_image_taken_out_during_a_run_does_not_stop_it(session):
+    job = session.segment()
+    next(job)
+    session.remove_images([2])
+    report = drive(job)
+    assert report.done == 1
+    assert "no longer in the project" in report.failed[0][1]
+
+
+# Live thresholds
+
+
+def test_thresholds_are_live_on_what_the_network_saw(show, bench, session, qtbot, wait_for_job):
+    found = flat_segmentation(session.labels(1), session.image(1).shape[1:])
+    parameters = session.get(SegmentParameters)
+    keep(session, 1, found, parameters)
+    dock = show(SegmentDock)
+    bench.adopt(session)
+    wait_for_job()
+    names = {layer.name for layer in bench.viewer.layers}
+    dock.form.control("min_size").spin.setValue(120)
+    qtbot.waitUntil(lambda: "With these thresholds" in dock.result.text())
+    assert {layer.name for layer in bench.viewer.layers} - names == {"with these thresholds"}
+    qtbot.waitUntil(lambda: {layer.name for layer in bench.viewer.layers} == names)
+    assert bench.link.labels.layer.visible
+    assert session.get(SegmentParameters).min_size == 120
+    dock.insight.setChecked(True)
+    qtbot.waitUntil(lambda: "cell probability" in bench.viewer.layers)
+    dock.insight.setChecked(False)
+    assert "flow" not in bench.viewer.layers
+
+
+def flat_segmentation(labels, shape):
+    """What a network would have said of these cells: sure of them, and flowing to their middles."""
+    from cellpose.dynamics import masks_to_flows
+
+    flow = masks_to_flows(labels)
+    sure = np.where(labels > 0, 6.0, -6.0)
+    errors = np.zeros(labels.max() + 1, np.float32)
+    return Segmentation(labels, 14.0, False, errors, (5 * flow).astype(np.float16), sure.astype(np.float16))

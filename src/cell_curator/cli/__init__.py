@@ -6,6 +6,8 @@ Neither torch nor napari is imported before a command needs it.
 
 from __future__ import annotations
 
+import os
+
 from cell_curator.cli import about, exchange, folders, journal, projects
 from cell_curator.cli.frame import app
 
@@ -14,4 +16,6 @@ __all__ = ["about", "app", "exchange", "folders", "journal", "main", "projects"]
 
 def main() -> None:
     """Run the ``cell-curator`` command."""
+    # Threads of torch that wait must not take the processor from others; read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name="cell-curator")

@@ -143,6 +143,13 @@ class Choice(QComboBox):
         self.setCurrentText(value)
         self.blockSignals(False)
 
+    def grey_out(self, word: str, why: str) -> None:
+        """Show a word that cannot be chosen now, with the reason as its tooltip."""
+        item = self.model().item(self.findText(word))
+        if item is not None:
+            item.setEnabled(False)
+            item.setToolTip(why)
+
     def set_words(self, words: Sequence[str]) -> None:
         """Offer other words; the choice stays where it can. Nobody is told."""
         chosen = self.currentText()

@@ -7,73 +7,206 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QLabel, QPushButton
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton
 
+from cell_curator.core.jobs import UserError
 from cell_curator.engines.cards import list_models
-from cell_curator.engines.segmenter import SegmentParameters, engines
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters, available
+from cell_curator.kept_flows import recall
+from cell_curator.link.insight import hide_insight, show_insight
+from cell_curator.link.measuring import Ruler, draw_region, put_region_down, region_of
 from cell_curator.widgets.cell_looks import CellLooks
 from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
+from cell_curator.widgets.live_masks import THRESHOLDS, LiveMasks
+from cell_curator.workflow import adopt
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
 
+_PUT_MS = 400
+
 
 class SegmentDock(Dock):
-    """Parameters of the search for cells, and how cells are drawn."""
+    """Parameters of the search for cells, live thresholds, and how cells are drawn."""
+
+    _ruler: Ruler | None = None
+    _last = SegmentParameters()
 
     title = "Segment"
-    keys = (("O", "cells as outlines or filled"), ("Ctrl+Return", "find cells in this image"))
+    keys = (
+        ("Ctrl+Return", "find cells in this image"),
+        ("D", "measure the diameter: draw a line across a cell (Esc: not now)"),
+        ("H", "cells as outlines or filled"),
+    )
 
     def build(self) -> None:
-        """The form, the two ways to start, and the looks of the cells."""
+        """The form, the ways to start, what the network saw, and the looks of the cells."""
         models = [card.name for card in list_models()]
-        choices = {"model": models, "engine": list(engines())}
+        states = available()
+        choices = {"model": models, "engine": [state.name for state in states]}
         self.form = ParametersForm(SegmentParameters, choices=choices, zero={"diameter": "automatic"})
+        for state in states:
+            if state.reason:
+                self.form.control("engine").grey_out(state.name, state.reason)
         self.form.changed.connect(self._edited)
-        self.all = QPushButton("Find cells in all images")
-        self.all.setToolTip("Goes through the whole project; cells you accepted or edited are kept")
-        self.all.clicked.connect(partial(self.guard, self._find_all))
+        self.live = LiveMasks(self.bench, self)
+        self.live.shown.connect(self._live_shown)
+        self.live.rested.connect(self._live_rested)
+        self.live.failed.connect(self.jobs.show_error)
+        self._put_later = QTimer(self)
+        self._put_later.setSingleShot(True)
+        self._put_later.setInterval(_PUT_MS)
+        self._put_later.timeout.connect(partial(self.guard, self._put))
+        self.all = _button("Find cells in all images", "Goes through the whole project", self._find_all)
+        self.measure = _button("Draw the diameter", "Draw a line across a typical cell (D)", self._measure)
+        self.region = QCheckBox("Only in a region")
+        self.region.setToolTip(
+            "Draw a rectangle or polygon in the layer “region”; cells wholly inside it are looked for"
+        )
+        self.region.toggled.connect(self._region_toggled)
+        self.insight = QCheckBox("Show what the network saw")
+        self.insight.setToolTip(
+            "Two more layers: how likely each pixel is a cell, and in which direction its middle lies"
+        )
+        self.insight.toggled.connect(self._show_insight)
         self.result = QLabel()
         self.result.setWordWrap(True)
         self.looks = CellLooks(self.bench)
+        row = QHBoxLayout()
+        row.addWidget(self.measure, 1)
+        row.addWidget(self.region, 1)
         self.body.addWidget(self.form)
+        self.body.addLayout(row)
         self.body.addWidget(self.all)
         self.body.addWidget(self.result)
         self.body.addWidget(line())
         self.body.addWidget(self.looks)
+        self.body.addWidget(self.insight)
         self.primary.setText("Find cells in this image")
         self.primary.setToolTip("Cells you accepted or edited are kept (Ctrl+Return)")
-        self.add_key("O", self.looks.outlines.toggle)
+        self.add_key("H", self.looks.outlines.toggle)
         self.add_key("Ctrl+Return", self.primary.click)
+        self.add_key("D", self._measure)
+        self.add_key("Esc", self._put_down)
         self.bench.runner.started.connect(self._fit_all)
         self.bench.runner.ended.connect(self._fit_all)
 
     def act(self) -> None:
         """Find the cells of the image on screen."""
-        if self.session is not None and self.session.current_image is not None:
-            self._find([self.session.current_image])
+        session, link = self.session, self.bench.link
+        if session is None or session.current_image is None or link is None:
+            return
+        region = region_of(self.bench.viewer, link) if self.region.isChecked() else None
+        if self.region.isChecked() and region is None:
+            raise UserError("no region is drawn yet; draw a rectangle over the image, then press again")
+        self._find([session.current_image], None if region is None else region.tolist())
 
     def opened(self, session: Session, links: Connections) -> None:
         """Show the project's parameters."""
         links.add(session.events.parameters_changed, self._parameters_changed)
         links.add(session.events.cells_changed, self._count)
-        links.add(session.events.current_changed, self._count)
-        if self.bench.link is not None:
+        links.add(session.events.current_changed, self._image_changed)
+        if self.bench.link is not None and self.bench.tools is not None:
             links.add(self.bench.link.shown, self.looks.apply)
-        self.form.set_value(session.get(SegmentParameters))
+            links.add(self.bench.link.shown, self._show_insight)
+            self._ruler = Ruler(self.bench.viewer, self.bench.link, self.bench.tools)
+            links.add(self._ruler.measured, self._measured)
+        self._last = session.get(SegmentParameters)
+        self.form.set_value(self._last)
         self._count()
+
+    def closed(self) -> None:
+        """Stop what is live."""
+        self._put_later.stop()
+        self.live.stop()
+        hide_insight(self.bench.viewer)
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802
+        """The mouse neither measures nor draws regions any more."""
+        super().hideEvent(event)
+        self._put_down()
+
+    # ------------------------------------------------------------------ diameter and region
+
+    def _measure(self) -> None:
+        if self._ruler is not None:
+            self._ruler.arm()
+            self.jobs.show_state("Draw a line across a typical cell")
+
+    def _measured(self, length_px: float) -> None:
+        self.form.set_value(self.form.value().model_copy(update={"diameter": round(length_px, 1)}))
+        self._edited(self.form.value())
+        self.jobs.show_state(f"Diameter: {length_px:.1f} px")
+
+    def _region_toggled(self, on: bool) -> None:
+        if self.bench.link is None:
+            return
+        if on:
+            self._put_down()
+            draw_region(self.bench.viewer)
+            self.jobs.show_state("Draw a rectangle over the part to look at, then find the cells")
+        else:
+            put_region_down(self.bench.viewer, self.bench.link.labels.layer, hide=True)
+
+    def _put_down(self) -> None:
+        """Neither measure nor draw; the mouse is as before."""
+        if self._ruler is not None and self._ruler.armed:
+            self._ruler.disarm()
+            self.jobs.show_state("")
+        if self.bench.link is not None:
+            put_region_down(self.bench.viewer, self.bench.link.labels.layer)
+
+    # ------------------------------------------------------------------ live thresholds
+
+    def _live_shown(self, count: int) -> None:
+        self.jobs.show_error("")
+        self.result.setText(f"With these thresholds: {count} cells")
+
+    def _live_rested(self, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
+        session = self.session
+        if session is not None and not self.bench.runner.busy:
+            self.guard(partial(adopt, session, image_id, found, parameters))
+            self._count()
+
+    def _image_changed(self, *_: Any) -> None:
+        self.live.stop()
+        self._count()
+
+    def _show_insight(self, *_: Any) -> None:
+        session, link = self.session, self.bench.link
+        hide_insight(self.bench.viewer)
+        if not self.insight.isChecked() or session is None or link is None or session.current_image is None:
+            return
+        image_id, parameters = session.current_image, self.form.value()
+        self.bench.background(
+            partial(recall, session, image_id, parameters), partial(self._insight_ready, image_id), topic="insight"
+        )
+
+    def _insight_ready(self, image_id: int, found: Segmentation | None) -> None:
+        link = self.bench.link
+        if link is None or link.labels.image_id != image_id or not self.insight.isChecked():
+            return
+        if found is None:
+            self.jobs.show_state("Find the cells of this image first; then what the network saw can be shown")
+            return
+        show_insight(self.bench.viewer, found, link.image.affine, len(link.image.layers))
+
+    # ------------------------------------------------------------------ finding
 
     def _find_all(self) -> None:
         self._find(None)
 
-    def _find(self, image_ids: list[int] | None) -> None:
+    def _find(self, image_ids: list[int] | None, region: Any = None) -> None:
         session = self.session
         if session is None:
             return
-        session.put(self.form.value())
+        self.live.stop()
+        self._put_down()
+        self._put()
         start = time.monotonic()
-        self.run("Finding cells", partial(session.segment, image_ids), partial(self._found, start, image_ids))
+        self.run("Finding cells", partial(session.segment, image_ids, region), partial(self._found, start, image_ids))
 
     def _found(self, start: float, image_ids: list[int] | None, report: Any) -> str:
         session = self.session
@@ -103,16 +236,32 @@ class SegmentDock(Dock):
 
     def _edited(self, parameters: SegmentParameters) -> None:
         if self.session is not None:
-            self.guard(partial(self.session.put, parameters))
+            self._put_later.start()  # a slider would fill the journal
+            if any(getattr(parameters, name) != getattr(self._last, name) for name in THRESHOLDS):
+                self.live.request(parameters)
+            self._last = parameters
+
+    def _put(self) -> None:
+        self._put_later.stop()
+        if self.session is not None:
+            self.session.put(self.form.value())
 
     def _parameters_changed(self, name: str) -> None:
         if name == SegmentParameters.__name__ and self.session is not None:
             stored = self.session.get(SegmentParameters)
             if stored != self.form.value():
                 self.form.set_value(stored)
+                self._last = stored
 
     def _fit_all(self, *_: Any) -> None:
         self.all.setEnabled(not self.bench.runner.busy)
+
+
+def _button(text: str, tip: str, slot: Any) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda: slot())
+    return button
 
 
 def _diameter(rows: Any) -> float:
