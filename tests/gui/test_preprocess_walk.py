@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QStyle, QStyleOptionSlider
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import PRESETS, PUBLISHED, Recipe
 from cell_curator.core.turns import Turns
+from cell_curator.pixel_cache import PixelCache
 from cell_curator.samples import write_sample
 from cell_curator.samples.scenes import nuclei_on_grooves
 from cell_curator.widgets.window import photograph
@@ -219,3 +220,59 @@ def test_without_a_project_any_image_layer_can_be_tried(open_viewer, kind, pictu
     viewer.layers.remove(kind)
     hand.wait(lambda: dock._own_layer.layer is None)
     assert not dock.works_without_project()
+
+
+def test_where_the_swipe_runs_through_the_knob_the_knob_is_taken(grooves):
+    hand, dock, _ = grooves
+    rested(hand, dock, lambda: dock.preset.setCurrentText(PUBLISHED))
+    swipe, knob = dock.comparison.swipe, dock.comparison.knob
+    hand.key(Qt.Key.Key_W)
+    hand.wait(lambda: swipe.isVisible() and knob.isVisible())
+    assert swipe.geometry().contains(knob.geometry().center())
+    assert hand.canvas.childAt(knob.geometry().center()) is knob
+
+
+def test_an_image_that_is_renamed_is_said_and_the_next_one_works(grooves):
+    hand, dock, bench = grooves
+    session = bench.session
+    first, second = session.images[:2]
+    first.path.rename(first.path.with_name("elsewhere.tif"))
+    session._pixels = PixelCache()  # as if many other images had been looked at
+    dock.form.control("clip.high_percent").spin.setValue(91)
+    hand.wait(lambda: str(first.path) in dock.jobs.error.text())
+    hand.press(dock.header.next)
+    hand.wait(lambda: bench.link.labels.image_id == second.image_id)
+    hand.wait(lambda: not dock.jobs.error.text() and dock.jobs.state.full_text.startswith("Preview in"))
+    recipe = session.recipe_for(second.image_id, dock.form.value())
+    np.testing.assert_array_equal(
+        bench.link.image.prepared_layer.data, prepare(session.pixels(second.image_id), recipe).image
+    )
+
+
+def test_a_volume_is_said_and_the_plane_works_again(open_viewer):
+    hand = open_viewer()
+    dock = hand.docks.show_dock("Preprocess")
+    hand.viewer.add_image(np.random.default_rng(0).random((4, 60, 80)))
+    hand.wait(lambda: dock.film.titles)
+    hand.viewer.dims.ndisplay = 3
+    hand.wait(lambda: "2D" in dock.jobs.error.text())
+    rested(hand, dock, lambda: setattr(hand.viewer.dims, "ndisplay", 2))
+    assert not dock.jobs.error.text()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_on_a_small_screen_the_sliders_have_room(open_viewer, tmp_path, theme, pictures):
+    hand = open_viewer((1280, 800))
+    hand.viewer.theme = theme
+    write_sample(tmp_path / "sample", ("grooves",))
+    bench = workbench_of(hand.viewer)
+    bench.open(tmp_path / "sample" / "grooves")
+    hand.wait(lambda: not bench.runner.busy and bench.link.labels.image_id is not None)
+    dock = hand.docks.show_dock("Preprocess")
+    hand.wait(lambda: dock.film.titles)
+    QApplication.processEvents()
+    assert not dock.quality.isVisible()
+    seen = dock.form.parentWidget().parentWidget()  # the part of the form that is not scrolled away
+    assert seen.height() >= 170
+    assert dock.primary.isVisible()
+    photograph(hand.viewer, pictures / f"preprocess-7-small-{theme}.png")

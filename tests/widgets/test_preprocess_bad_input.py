@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog
 from cell_curator.core.jobs import drive
 from cell_curator.core.recipe import RECIPE_VERSION, Recipe
 from cell_curator.io.tiff import write_tiff
+from cell_curator.pixel_cache import PixelCache
 from cell_curator.session import Session
 from cell_curator.widgets.preprocess_dock import PreprocessDock
 
@@ -53,7 +54,7 @@ def test_an_image_that_went_away_is_one_line_and_the_next_image_works(dock, benc
     first, second = session.images
     before = dock.form.value()
     first.path.unlink() if how == "deleted" else first.path.rename(first.path.with_name("other.tif"))
-    session._pixels.clear()  # as if many other images had been looked at
+    session._pixels = PixelCache()  # as if many other images had been looked at
     said = after(qtbot, dock.live.failed, lambda: slide(dock, 80))
     assert str(first.path) in said
     assert "no longer there" in said
@@ -72,7 +73,7 @@ def test_an_image_that_went_away_is_one_line_and_the_next_image_works(dock, benc
 def test_an_image_that_went_away_before_it_was_shown_is_said_in_the_dock(dock, session, qtbot, wait_for_job):
     first, second = session.images
     second.path.unlink()
-    session._pixels.clear()
+    session._pixels = PixelCache()
     session.show_image(second.image_id)
     qtbot.waitUntil(lambda: str(second.path) in dock.jobs.error.text())
     session.show_image(first.image_id)

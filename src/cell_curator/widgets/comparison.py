@@ -68,6 +68,7 @@ class Comparison(QObject):
         if self.swipe is not None and self.knob is not None:
             self.swipe.setVisible(swiping)
             self.knob.setVisible(self._turnable and self._in_view and layer is not None)
+            self.knob.raise_()  # where the line runs through it, the knob is what is meant
         if prepared is not None and layer is not None:
             if layer.visible != self._shown:
                 layer.visible = self._shown
