@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from cell_curator.cli.frame import DONE, FAILED, Answer, app, command, table
+from cell_curator.cli.frame import DONE, FAILED, Answer, app, command, follow, table
 
 models = typer.Typer(rich_markup_mode="rich")
 app.add_typer(models, name="models")
@@ -21,23 +23,83 @@ def _models(context: typer.Context) -> None:
 
 @command(models, name="list")
 def list_() -> Answer:
-    """List the models that are installed, with licence and where they lie."""
-    from cell_curator.engines.cards import list_models
+    """List the models: those that are here, with licence and place, and those that can be downloaded."""
+    from cell_curator.engines.downloads import known_models
 
-    cards = list_models()
-    data = [
-        {
-            "name": card.name,
-            "title": card.title,
-            "engine": card.engine,
-            "licence": card.licence,
-            "bundled": card.bundled,
-            "path": card.weights,
-        }
-        for card in cards
-    ]
-    rows = [(c.name, c.title, c.engine, c.licence, "bundled" if c.bundled else str(c.weights)) for c in cards]
+    known = known_models()
+    data, rows = [], []
+    for state in known:
+        card = state.card
+        data.append(
+            {
+                "name": state.name,
+                "title": state.title,
+                "engine": state.engine,
+                "licence": card.licence if card else "",
+                "bundled": bool(card and card.bundled),
+                "path": card.weights if card else None,
+                "unavailable": state.reason,
+            }
+        )
+        where = (state.reason or "").partition(";")[0] or (
+            "bundled" if card and card.bundled else str(card.weights) if card else "here"
+        )
+        rows.append((state.name, state.title, state.engine, card.licence if card else "", where))
     return Answer({"models": data}, table(("model", "for", "engine", "licence", "where"), rows))
+
+
+@command(models)
+def add(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A weights file of Cellpose 2, 3 or 4; the name of a public model; or cellpose-sam for the "
+            "engine of Cellpose 4.",
+            show_default=False,
+        ),
+    ],
+    *,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Name of the model; default: the file's.", show_default=False)
+    ] = "",
+) -> Answer:
+    """Add a model, or the engine of Cellpose 4.
+
+    A weights file is checked (no code in it is run) and copied into your models folder with a
+    card; a public model is downloaded.
+    """
+    from cell_curator.engines import downloads, overlay
+
+    if model == "cellpose-sam":
+        place = follow(overlay.install())
+        return Answer(
+            {"engine": model, "path": place},
+            f"Cellpose 4 is installed in {place}; its model is downloaded when it is first used, or by "
+            "`cell-curator models add cpsam` (1.2 GB)",
+        )
+    if model in downloads.PUBLIC:
+        weights = follow(downloads.fetch(model))
+        return Answer({"name": model, "path": weights}, f"{model} is here: {weights}")
+    card = follow(downloads.add_file(Path(model), name))
+    return Answer(
+        {"name": card.name, "engine": card.engine, "path": card.weights, **card.details},
+        f"{card.name}: a model for the engine {card.engine}, now in {card.weights.parent}",
+    )
+
+
+@command(models)
+def show(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model that is here.", show_default=False)],
+) -> Answer:
+    """Show the card of a model: data, licence, citation, scores."""
+    from cell_curator.engines.cards import find_model, read_card
+
+    card = read_card(find_model(model).parent)
+    return Answer(
+        {"name": card.name, "engine": card.engine, "path": card.weights, **card.details},
+        "\n".join(f"{key}: {value}" for key, value in {"name": card.name, **card.details}.items()),
+    )
 
 
 @command(app)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from cell_curator.engines.cards import ModelCard, list_models, user_models_folder
-from cell_curator.engines.segmenter import engines
+from cell_curator.engines.segmenter import EngineState, available
 
 PACKAGES = (
     "napari-cell-curator", "napari", "PyQt6", "numpy", "scikit-image", "scikit-learn", "opencv-python-headless",
@@ -21,14 +21,8 @@ PACKAGES = (
 )  # fmt: skip
 """Packages whose versions matter."""
 
-
-@dataclass(frozen=True)
-class EngineState:
-    """One engine; ``reason`` says why it cannot run here, None where it can."""
-
-    name: str
-    title: str
-    reason: str | None
+NEEDED = ("cellpose-unet",)
+"""Engines whose absence is a fault; others are installed by those who want them."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +55,11 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 def checkup() -> Checkup:
     """Look at everything; takes some seconds, since torch is loaded and timed."""
-    states = tuple(EngineState(name, engine.title, engine.unavailable()) for name, engine in engines().items())
+    states = available()
     models = tuple(list_models())
-    problems = [f"engine {state.name} cannot run: {state.reason}" for state in states if state.reason]
+    problems = [
+        f"engine {state.name} cannot run: {state.reason}" for state in states if state.reason and state.name in NEEDED
+    ]
     if not models:
         problems.append("no model is installed; install Cell Curator again")
     devices, bfloat16 = _torch(problems)
