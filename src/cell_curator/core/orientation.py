@@ -231,7 +231,9 @@ def quarters_that_agree(image: NDArray[np.float32], angle_deg: float) -> int:
     """In how many of its four quarters ``(Y, X)`` float32 has, taken alone, the same direction to 2°.
 
     Grooves run through the whole image, whereas cells that happen to lie along each other do not.
-    Measured: two or more quarters in 2 of 249 real images without grooves, and in 28 of 30 scenes with faint grooves.
+    Measured on scenes and images that did not choose the rule: two or more quarters agree in 41 of 42 scenes
+    with white noise of σ 0 to 40 grey levels (their background is 130) whose angle is found at all, in 5 of 21 with
+    σ 60 to 80, and in none of 121 real images without grooves (in 2 of 249 others).
     """
     middle_y, middle_x = image.shape[0] // 2, image.shape[1] // 2
     quarters = (image[rows, columns] for rows in _halves(middle_y) for columns in _halves(middle_x))
