@@ -35,6 +35,7 @@ def test_the_angle_of_noisy_grooves_is_found(rng, method, count):
     )
 
 
+@pytest.mark.timeout(1500)  # 200 scenes take a minute or two to draw, and ten where cores are shared
 @pytest.mark.parametrize("count", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_cells_on_the_grooves_do_not_lead_astray(rng, count):
     errors = {"tensor": [], "hough": []}
