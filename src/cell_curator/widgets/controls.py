@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSizePolicy,
     QSlider,
     QSpinBox,
@@ -53,7 +54,7 @@ class NumberEdit(QWidget):
         self._value: float = kind(max(low, 0))
         self.spin: Any = QSpinBox() if kind is int else QDoubleSpinBox()
         if kind is float:
-            self.spin.setDecimals(_decimals(self._step))
+            self.spin.setDecimals(max(_decimals(self._step), _decimals(low)))
         self.spin.setRange(kind(max(low, -(2**31))), kind(min(high, 2**31 - 1)))
         self.spin.setSingleStep(kind(self._step))
         self.spin.setSuffix(f" {unit}" if unit else "")
@@ -199,6 +200,14 @@ class Fold(QWidget):
         self.button.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
         self.content.setVisible(opened)
         self.toggled.emit(opened)
+
+
+def push_button(text: str, tip: str, slot: Callable[[], Any]) -> QPushButton:
+    """A push button with its tooltip; ``slot`` is called without Qt's argument."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.clicked.connect(lambda: slot())
+    return made
 
 
 class ElidedLabel(QLabel):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QWidget
 
-from cell_curator.core.look import Look, used_notes
+from cell_curator.core.look import Look, Study, used_notes
 from cell_curator.core.orientation import wrap
 from cell_curator.core.recipe import PRESETS, STEPS, Recipe
 from cell_curator.core.suggest import Suggestion, suggest
@@ -19,7 +19,7 @@ from cell_curator.io.recipes import read_recipe, write_recipe
 from cell_curator.link.prepared import PreparedLayer
 from cell_curator.link.target import LayerTarget, ProjectTarget, Target
 from cell_curator.widgets.comparison import Comparison
-from cell_curator.widgets.controls import Choice, Fold
+from cell_curator.widgets.controls import Choice, Fold, push_button
 from cell_curator.widgets.dock import Connections, Dock
 from cell_curator.widgets.filmstrip import Filmstrip, title_of
 from cell_curator.widgets.form import ParametersForm
@@ -86,12 +86,12 @@ class PreprocessDock(Dock):
         self.preset = Choice([*PRESETS, _OWN])
         self.preset.setToolTip("Named starting points; any change below makes it “own settings”")
         self.preset.changed.connect(self._preset_chosen)
-        self.suggest = _button(
+        self.suggest = push_button(
             "Suggest", "Estimate starting values from the image on screen, and say why", self._suggest
         )
-        self.sweep = _button("Sweep…", "Compare many values of two or three settings side by side", self._open_sweep)
-        self.load = _button("Open…", "Open a recipe file", partial(self.guard, self._load))
-        self.save = _button(
+        self.sweep = push_button("Sweep…", "Compare many values of a few settings side by side", self._open_sweep)
+        self.load = push_button("Open…", "Open a recipe file", partial(self.guard, self._load))
+        self.save = push_button(
             "Save…", "Save this recipe as a file, also for the command line", partial(self.guard, self._save)
         )
         top = QHBoxLayout()
@@ -134,7 +134,7 @@ class PreprocessDock(Dock):
     def _build_turning(self) -> None:
         self.turn_for = Choice(["this image", "all images"])
         self.turn_for.setToolTip("What dragging the round handle at the top of the image turns")
-        self.turn_back = _button("Automatic", "Leave the angle of this image to the recipe again", self._turn_back)
+        self.turn_back = push_button("Automatic", "Leave the angle of this image to the recipe again", self._turn_back)
         row = QWidget()
         layout = QHBoxLayout(row)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -368,22 +368,16 @@ class PreprocessDock(Dock):
         if not self.film.step:
             self.film.show_film(made.study.film)
             self.quality.show_quality(made.study.raw, made.study.prepared)
-        self._show_turn(made.study.angle_deg)
+        self._show_turn(made.study)
         notes = f" · {'; '.join(made.study.notes)}" if made.study.notes else ""
         upto = f" · shown up to {self.film.step}" if self.film.step else ""
         self.jobs.show_state(f"Preview in {1000 * self.live.seconds:.0f} ms{upto}{notes}")
 
-    def _show_turn(self, angle_deg: float) -> None:
+    def _show_turn(self, made: Study) -> None:
         by_hand = self.session is not None and self.session.current_image in self.session.get(Turns).by_hand
         self.turn_back.setEnabled(by_hand)
-        self.form.section("rotate").set_note(f"This image: {angle_deg:+.1f}°{' set by hand' if by_hand else ''}")
-
-
-def _button(text: str, tip: str, slot: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda: slot())
-    return button
+        why = " set by hand" if by_hand else "".join(f": {note}" for note in made.notes if "grooves" in note)
+        self.form.section("rotate").set_note(f"This image: {made.angle_deg:+.1f}°{why}")
 
 
 def _check(text: str, tip: str, slot: Any) -> QCheckBox:

@@ -13,14 +13,13 @@ from qtpy.QtWidgets import (
     QLabel,
     QListView,
     QProgressBar,
-    QPushButton,
     QSizePolicy,
     QToolButton,
 )
 
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.recipe import Recipe
-from cell_curator.widgets.controls import Choice, Fold
+from cell_curator.widgets.controls import Choice, Fold, push_button
 from cell_curator.widgets.dock import Connections, Dock
 from cell_curator.widgets.form import ParametersForm
 from cell_curator.widgets.gallery import CELL_ROLE, CellDelegate, CellList
@@ -69,9 +68,9 @@ class ReviewDock(Dock):
         self.list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.list.selectionModel().currentChanged.connect(self._row_chosen)
 
-        self.accept = _button("✓ Accept", "This is a good cell (A)", partial(self._decide, "accepted"))
-        self.reject = _button("✗ Reject", "Leave this cell out of the map and the counts (R)", self._reject)
-        self.next = _button(f"Next {_NEXT}", "Go on without a verdict (Right)", partial(self.step, 1))
+        self.accept = push_button("✓ Accept", "This is a good cell (A)", partial(self._decide, "accepted"))
+        self.reject = push_button("✗ Reject", "Leave this cell out of the map and the counts (R)", self._reject)
+        self.next = push_button(f"Next {_NEXT}", "Go on without a verdict (Right)", partial(self.step, 1))
         self.undo = _tool("↶", partial(self._history, "undo"))
         self.redo = _tool("↷", partial(self._history, "redo"))
         verdicts = QHBoxLayout()
@@ -239,13 +238,6 @@ def _listed(rows: pd.DataFrame, queue: str) -> pd.DataFrame:
     elif queue == _QUEUES[2]:
         rows = rows[rows["verdict"] == "rejected"]
     return rows.iloc[np.argsort(-rows["score"].fillna(-1).to_numpy(), kind="stable")]
-
-
-def _button(text: str, tip: str, slot: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(slot)
-    return button
 
 
 def _tool(text: str, slot: Any) -> QToolButton:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel
 
 from cell_curator.core.jobs import UserError
 from cell_curator.engines.cards import list_models
@@ -17,6 +17,7 @@ from cell_curator.kept_flows import recall
 from cell_curator.link.insight import hide_insight, show_insight
 from cell_curator.link.measuring import Ruler, draw_region, put_region_down, region_of
 from cell_curator.widgets.cell_looks import CellLooks
+from cell_curator.widgets.controls import push_button
 from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
 from cell_curator.widgets.live_masks import THRESHOLDS, LiveMasks
@@ -59,8 +60,8 @@ class SegmentDock(Dock):
         self._put_later.setSingleShot(True)
         self._put_later.setInterval(_PUT_MS)
         self._put_later.timeout.connect(partial(self.guard, self._put))
-        self.all = _button("Find cells in all images", "Goes through the whole project", self._find_all)
-        self.measure = _button("Draw the diameter", "Draw a line across a typical cell (D)", self._measure)
+        self.all = push_button("Find cells in all images", "Goes through the whole project", self._find_all)
+        self.measure = push_button("Draw the diameter", "Draw a line across a typical cell (D)", self._measure)
         self.region = QCheckBox("Only in a region")
         self.region.setToolTip(
             "Draw a rectangle or polygon in the layer “region”; cells wholly inside it are looked for"
@@ -109,7 +110,7 @@ class SegmentDock(Dock):
         links.add(session.events.cells_changed, self._count)
         links.add(session.events.current_changed, self._image_changed)
         if self.bench.link is not None and self.bench.tools is not None:
-            links.add(self.bench.link.shown, self.looks.apply)
+            links.add(self.bench.link.shown, self.looks.follow)
             links.add(self.bench.link.shown, self._show_insight)
             self._ruler = Ruler(self.bench.viewer, self.bench.link, self.bench.tools)
             links.add(self._ruler.measured, self._measured)
@@ -146,7 +147,7 @@ class SegmentDock(Dock):
         if on:
             self._put_down()
             draw_region(self.bench.viewer)
-            self.jobs.show_state("Draw a rectangle over the part to look at, then find the cells")
+            self.jobs.show_state("Draw a rectangle, then find the cells")
         else:
             put_region_down(self.bench.viewer, self.bench.link.labels.layer, hide=True)
 
@@ -218,6 +219,7 @@ class SegmentDock(Dock):
             self.jobs.show_error(f"{name}: {reason}{more}")
         if not report.done:
             return ""
+        self._show_insight()
         rows = session.cells.frame
         if image_ids is not None:
             rows = rows[rows["image"].isin(image_ids)]
@@ -255,13 +257,6 @@ class SegmentDock(Dock):
 
     def _fit_all(self, *_: Any) -> None:
         self.all.setEnabled(not self.bench.runner.busy)
-
-
-def _button(text: str, tip: str, slot: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda: slot())
-    return button
 
 
 def _diameter(rows: Any) -> float:
