@@ -36,6 +36,8 @@ DRAWING = "drawing"
 PICK = "pick"
 _CLICK_PX = 4.0  # on the screen; a hand moves this much in a click
 _LINE_PX = 2.0  # width of the drawing on the screen
+_SEED_PX = 9.0  # half the width of the cross at a seed
+_SEED = "#ffd400"  # not the colour of the ring, which lies round the same cell
 _MEANT = 0.25  # share of an outline that a cell must fill for the outline to be its new one
 
 
@@ -259,7 +261,7 @@ class ToolBox:
             self.finish()
             return
         self._seeds.append(points[0])
-        self._show(*(self._cross(seed) for seed in self._seeds))
+        self._show(*(self._cross(seed) for seed in self._seeds), color=_SEED)
         self.said.emit(f"{len(self._seeds)} seed{'s' if len(self._seeds) > 1 else ''}; Enter splits, Esc forgets")
 
     def _select(self, mode: str, points: Points, shift: bool) -> None:
@@ -308,13 +310,13 @@ class ToolBox:
 
     def _cross(self, seed: Points) -> Points:
         """A small cross at a seed, in world coordinates, drawn in one go."""
-        (y, x), size = _to_world(self.link.image.affine, seed), 5.0 / self.viewer.scene.camera.zoom
+        (y, x), size = _to_world(self.link.image.affine, seed), _SEED_PX / self.viewer.scene.camera.zoom
         return np.array([(y - size, x), (y + size, x), (y, x), (y, x - size), (y, x + size)])
 
-    def _show(self, *paths: Points) -> None:
+    def _show(self, *paths: Points, color: str = SELECTED) -> None:
         layer = self._layer()
         layer.data = []
-        layer.add_paths(list(paths), edge_color=SELECTED, edge_width=_LINE_PX / self.viewer.scene.camera.zoom)
+        layer.add_paths(list(paths), edge_color=color, edge_width=_LINE_PX / self.viewer.scene.camera.zoom)
         layer.visible = True
 
     def _hide(self) -> None:

@@ -227,7 +227,7 @@ class CorrectDock(Dock):
         return [int(i) for i in rows.index]
 
     def _shown(self, _image_id: int) -> None:
-        self.looks.apply()
+        self.looks.follow()
         self._count()
 
     def _count(self, *_: Any) -> None:

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
     QLabel,
+    QScrollArea,
     QSizePolicy,
     QStackedWidget,
     QToolButton,
@@ -101,39 +102,49 @@ class AllDocks(QWidget):
 
 
 class KeyList(QFrame):
-    """All keys, laid over the docks; the same key closes it. Blocks nothing."""
+    """All keys, laid over the docks, those of the dock in front first; the same key closes it. Blocks nothing."""
 
     def __init__(self, tabs: AllDocks) -> None:
         super().__init__(tabs)
         self.setObjectName("keys")
         self.setAutoFillBackground(True)
-        rows = ["<tr><td colspan=2><b>Keys</b> (press ? again to close)</td></tr>"]
-        rows += [
-            f"<tr><td colspan=2><br><b>{kind.title}</b></td></tr>"
-            + "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>" for key, text in kind.keys)
-            for kind in DOCKS
-        ]
-        rows.append(
-            "<tr><td colspan=2><br><b>Everywhere</b></td></tr>"
-            "<tr><td><b>Page Down</b></td><td>next image</td></tr>"
-            "<tr><td><b>Page Up</b></td><td>previous image</td></tr>"
-            "<tr><td><b>Ctrl+.</b></td><td>cancel what is running</td></tr>"
-            "<tr><td><b>?</b></td><td>show or hide this list</td></tr>"
-        )
-        self.text = QLabel(f"<table cellspacing=3>{''.join(rows)}</table>")
+        self._tabs = tabs
+        self.text = QLabel()
         self.text.setWordWrap(True)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.text.setContentsMargins(8, 4, 8, 8)
+        self.scroll = QScrollArea()
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll.setWidget(self.text)
         layout = QVBoxLayout(self)
-        layout.addWidget(self.text)
+        layout.setContentsMargins(1, 1, 1, 1)
+        layout.addWidget(self.scroll)
         self.hide()
 
     def toggle(self) -> None:
         """Show or hide."""
-        tabs = self.parentWidget()
-        top = tabs.top.height()
-        self.setGeometry(0, top, tabs.width(), tabs.height() - top)
+        top = self._tabs.top.height()
+        front = self._tabs.pages.currentWidget()
+        self.text.setText(_table_of_keys(sorted(DOCKS, key=lambda kind: not isinstance(front, kind))))
+        self.setGeometry(0, top, self._tabs.width(), self._tabs.height() - top)
         self.setVisible(not self.isVisible())
         self.raise_()
+
+
+def _table_of_keys(kinds: list[type[Dock]]) -> str:
+    rows = ["<tr><td colspan=2><b>Keys</b> (press ? again to close)</td></tr>"]
+    for kind in kinds:
+        rows.append(f"<tr><td colspan=2><br><b>{kind.title}</b></td></tr>")
+        rows += [f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>" for key, text in kind.keys]
+    rows.append(
+        "<tr><td colspan=2><br><b>Everywhere</b></td></tr>"
+        "<tr><td><b>Page Down</b></td><td>next image</td></tr>"
+        "<tr><td><b>Page Up</b></td><td>previous image</td></tr>"
+        "<tr><td><b>Ctrl+.</b></td><td>cancel what is running</td></tr>"
+        "<tr><td><b>?</b></td><td>show or hide this list</td></tr>"
+    )
+    return f"<table cellspacing=3>{''.join(rows)}</table>"
 
 
 def add_docks(viewer: Viewer) -> AllDocks:
