@@ -230,7 +230,7 @@ def test_outlines_and_colours_are_those_of_the_layer(show, bench, mapped, wait_f
     dock = show(SegmentDock)
     bench.adopt(mapped)
     wait_for_job()
-    QTest.keyClick(dock, Qt.Key.Key_O)
+    QTest.keyClick(dock, Qt.Key.Key_H)
     assert bench.link.labels.layer.contour == 2
     dock.looks.coloring.setCurrentText("verdict")
     assert bench.link.labels.color_by == "verdict"
