@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,26 +26,19 @@ def list_() -> Answer:
     """List the models: those that are here, with licence and place, and those that can be downloaded."""
     from cell_curator.engines.downloads import known_models
 
-    known = known_models()
-    data, rows = [], []
-    for state in known:
-        card = state.card
-        data.append(
-            {
-                "name": state.name,
-                "title": state.title,
-                "engine": state.engine,
-                "licence": card.licence if card else "",
-                "bundled": bool(card and card.bundled),
-                "path": card.weights if card else None,
-                "unavailable": state.reason,
-            }
-        )
-        where = (state.reason or "").partition(";")[0] or (
-            "bundled" if card and card.bundled else str(card.weights) if card else "here"
-        )
-        rows.append((state.name, state.title, state.engine, card.licence if card else "", where))
-    return Answer({"models": data}, table(("model", "for", "engine", "licence", "where"), rows))
+    here, away, rows = [], [], []
+    for state in known_models():
+        card, reason = state.card, state.reason
+        about: dict[str, Any] = {"name": state.name, "title": state.title, "engine": state.engine}
+        if card is None:
+            away.append({**about, "unavailable": reason})
+            rows.append((state.name, state.title, state.engine, "", (reason or "here").partition(";")[0]))
+        else:
+            here.append({**about, "licence": card.licence, "bundled": card.bundled, "path": card.weights})
+            place = "bundled" if card.bundled else str(card.weights)
+            rows.append((state.name, state.title, state.engine, card.licence, place))
+    data = {"models": here, "public": away}
+    return Answer(data, table(("model", "for", "engine", "licence", "where"), rows))
 
 
 @command(models)
