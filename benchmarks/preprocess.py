@@ -24,8 +24,9 @@ from skimage.restoration import denoise_tv_chambolle
 
 from cell_curator.core.grey_levels import extremes, percentiles, quantise
 from cell_curator.core.orientation import estimate_angle, wrap
+from cell_curator.core.overview import overview
 from cell_curator.core.preprocess import prepare
-from cell_curator.core.preview import overview, preview, warm_up
+from cell_curator.core.preview import preview, warm_up
 from cell_curator.core.recipe import PRESETS, Clahe, Recipe, Tone, ZeroBelow
 from cell_curator.core.steps import equalise
 from cell_curator.core.total_variation import denoise_tv

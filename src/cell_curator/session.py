@@ -25,10 +25,10 @@ from cell_curator import editing, workflow
 from cell_curator.core.cells import VERDICTS, CellTable
 from cell_curator.core.history import History
 from cell_curator.core.jobs import Job, UserError
+from cell_curator.core.overview import Overview, overview
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import PatchParameters, cut
 from cell_curator.core.preprocess import Prepared, prepare
-from cell_curator.core.preview import Overview, overview
 from cell_curator.core.recipe import DEFAULT, Recipe
 from cell_curator.core.selection import Selection
 from cell_curator.core.turns import Turns

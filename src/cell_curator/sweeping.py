@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
-from cell_curator.core.preview import Overview, Preview, Region, overview, preview
+from cell_curator.core.overview import Overview, overview
+from cell_curator.core.preview import Preview, Region, preview
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.scores import reviewed_ap, surplus
 from cell_curator.core.sweep import Tile, sweep

@@ -8,8 +8,8 @@ import pytest
 
 from cell_curator.core.jobs import UserError
 from cell_curator.core.look import Histograms, angle_of, look, study, used_notes
+from cell_curator.core.overview import BINS
 from cell_curator.core.preprocess import prepare
-from cell_curator.core.preview import BINS
 from cell_curator.core.recipe import Channel, Clahe, Clip, Normalise, Recipe, Rotate, TotalVariation, ZeroBelow
 from cell_curator.samples.scenes import nuclei_on_grooves
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from cell_curator.core.jobs import UserError
+from cell_curator.core.overview import overview
 from cell_curator.core.preprocess import prepare
-from cell_curator.core.preview import overview, preview, stages
+from cell_curator.core.preview import preview, stages
 from cell_curator.core.recipe import PRESETS, Background, Channel, Clahe, Clip, Recipe, Tone, ZeroBelow
 from cell_curator.samples.scenes import nuclei_on_grooves
 

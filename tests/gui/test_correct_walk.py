@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -44,9 +46,14 @@ def centre(label):
     return np.array([PITCH // 2 + PITCH * k for k in divmod(label - 1, GRID)], float)
 
 
+def at(label, down, across):
+    """A pixel beside the middle of a cell."""
+    return centre(label) + np.array([down, across], float)
+
+
 def stroke(hand, bench, *points):
     """Drag through these pixels of the image."""
-    path = np.concatenate([np.linspace(a, b, 6) for a, b in zip(points[:-1], points[1:], strict=True)])
+    path = np.concatenate([np.linspace(a, b, 6) for a, b in pairwise(points)])
     hand.drag(to_world(bench.link.image.affine, path))
     hand.qtbot.wait(20)
 
@@ -64,7 +71,7 @@ def test_thirty_corrections_back_to_the_start_and_forth_to_the_end(table, pictur
 
     hand.key(Qt.Key.Key_S)
     for label in range(1, 7):  # 6 splits
-        stroke(hand, bench, centre(label) - (14, 0), centre(label) + (14, 0))
+        stroke(hand, bench, at(label, -14, 0), at(label, 14, 0))
     assert len(session.cells) == 70
     photograph(hand.viewer, pictures / "correct-2-split.png")
 
@@ -82,11 +89,11 @@ def test_thirty_corrections_back_to_the_start_and_forth_to_the_end(table, pictur
     hand.press(dock._buttons["redraw"])
     for label in (25, 26, 27):  # 3 outlines anew
         stroke(hand, bench, *ring(centre(label), 14))
-    assert session.labels(1)[tuple((centre(25) + (12, 0)).astype(int))] == 25
+    assert session.labels(1)[tuple(at(25, 12, 0).astype(int))] == 25
 
     hand.press(dock._buttons["seeds"])
     for label in (33, 34, 35):  # 3 splits by two seeds
-        stroke(hand, bench, centre(label) - (0, 10), centre(label) + (0, 10))
+        stroke(hand, bench, at(label, 0, -10), at(label, 0, 10))
     assert len(session.cells) == 63
 
     hand.press(dock._buttons["delete inside"])
@@ -101,7 +108,7 @@ def test_thirty_corrections_back_to_the_start_and_forth_to_the_end(table, pictur
         hand.click(to_world(bench.link.image.affine, centre(label)[None])[0])
         hand.press(dock._actions[tool])
     hand.press(dock._buttons["select box"])
-    stroke(hand, bench, centre(61) - (20, 22), centre(62) + (20, 22))
+    stroke(hand, bench, at(61, -20, -22), at(62, 20, 22))
     assert "2 cells" in dock.chosen.full_text
     hand.press(dock._actions["merge"])  # 1
     photograph(hand.viewer, pictures / "correct-3-corrected.png")
@@ -146,14 +153,14 @@ def test_the_queue_goes_from_cell_to_cell_until_all_are_decided(table, pictures)
 
 
 def test_painting_and_object_tools_live_side_by_side(table):
-    hand, dock, bench = table
+    hand, _, bench = table
     session, layer = bench.session, bench.link.labels.layer
     hand.key("S")
-    stroke(hand, bench, centre(1) - (14, 0), centre(1) + (14, 0))
+    stroke(hand, bench, at(1, -14, 0), at(1, 14, 0))
     split = session.labels(1)
     hand.key("V")
     layer.selected_label, layer.mode = 10, "paint"
-    stroke(hand, bench, centre(10) + (12, 0), centre(10) + (16, 0))
+    stroke(hand, bench, at(10, 12, 0), at(10, 16, 0))
     hand.wait(lambda: not np.array_equal(session.labels(1), split))
     layer.undo()
     hand.wait(lambda: np.array_equal(session.labels(1), split))

@@ -10,8 +10,8 @@ from napari.components import ViewerModel
 
 from cell_curator.core.jobs import UserError
 from cell_curator.core.look import look
+from cell_curator.core.overview import overview
 from cell_curator.core.preprocess import prepare
-from cell_curator.core.preview import overview
 from cell_curator.core.recipe import Clahe, Recipe, Rotate, TotalVariation
 from cell_curator.link import target as module
 from cell_curator.link.prepared import PREPARED, PreparedLayer

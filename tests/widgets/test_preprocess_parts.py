@@ -15,8 +15,8 @@ from qtpy.QtWidgets import QApplication, QLabel, QWidget
 
 from cell_curator.core.jobs import UserError
 from cell_curator.core.look import Histograms, look, study
+from cell_curator.core.overview import BINS, overview
 from cell_curator.core.preprocess import prepare
-from cell_curator.core.preview import BINS, overview
 from cell_curator.core.quality import Quality
 from cell_curator.core.recipe import STEPS, Clip, Recipe, Tone, ZeroBelow
 from cell_curator.core.recipe import Background as RemoveBackground

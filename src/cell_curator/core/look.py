@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.overview import Overview, overview, unit_counts
 from cell_curator.core.preprocess import turn_of
-from cell_curator.core.preview import Overview, Preview, Region, overview, preview, stages, unit_counts
+from cell_curator.core.preview import Preview, Region, preview, stages
 from cell_curator.core.quality import Quality, measure_quality
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.steps import clahe_note, select_channel
@@ -28,7 +29,7 @@ _ANGLE_SIDE = 2048  # px of the original in which grooves are looked for
 class Histograms:
     """Grey levels of the whole image before clipping, and of the visible part when all is done.
 
-    ``before`` and ``after`` are ``(BINS,)`` int64 (`preview.BINS`) counts of levels evenly from 0 to 1;
+    ``before`` and ``after`` are ``(BINS,)`` int64 (`overview.BINS`) counts of levels evenly from 0 to 1;
     ``low`` and ``high`` are the levels, before clipping, that become black and white (0 and 1 without), and
     ``percents`` the percentiles that they were set by.
     """

@@ -16,23 +16,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.density import adapt, covered_fraction
-from cell_curator.core.grey_levels import extremes, histogram, stretch, to_grey
+from cell_curator.core.grey_levels import extremes, stretch, to_grey
+from cell_curator.core.overview import Measured, Overview, overview, undenoised
 from cell_curator.core.preprocess import chain, smooth
-from cell_curator.core.recipe import Background, Channel, Recipe, Rotate, Tone, ZeroBelow
+from cell_curator.core.recipe import Background, Channel, Recipe, Tone, ZeroBelow
 from cell_curator.core.steps import (
     Grey,
-    Levels,
     clahe_tiles,
     coarse_background,
-    pool,
     select_channel,
 )
 from cell_curator.core.total_variation import denoise_tv
@@ -40,92 +38,12 @@ from cell_curator.core.total_variation import denoise_tv
 Region = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels of the original, half open."""
 
-BINS = 192
-"""Of the histograms that are shown."""
-
-_SIDE = 768  # px, of an overview
 # Averaging noise away before a step changes what the step makes of it. So many pixels are worked on at full
 # resolution while a slider moves (1.5 million: 15 ms; denoising 0.8 million: 16 ms), and reduced afterwards.
 _PIXELS = 1_500_000
 _TV_PIXELS = 800_000
 _TV_REACH = 12  # px of the preview beyond which denoising does not look, to the eye
 _LEAST_TILE = 16  # px of the preview: below, a tile's histogram is too poor to equalise by
-
-
-@dataclass(frozen=True)
-class Overview:
-    """Every so-manieth pixel of an image, ``small`` (C, y, x), and the size (Y, X) of the whole.
-
-    Pixels are picked, not averaged: noise and extremes stay as they are, and with them the percentiles.
-    ``extremes`` holds each channel's smallest and largest value where all pixels were at hand, and ``blocks``
-    the darkest and the brightest of those that each picked one stands for, both (C, y, x).
-    """
-
-    small: NDArray[Any]
-    shape: tuple[int, int]
-    extremes: tuple[Levels, ...] = ()
-    blocks: tuple[NDArray[Any], NDArray[Any]] | None = None
-    _last: dict[Recipe, Measured] = field(default_factory=dict, repr=False, compare=False)
-
-    def measure(self, recipe: Recipe) -> Measured:
-        """What the recipe's steps need to know of the whole image: a few milliseconds, nothing where it is known."""
-        # After these steps nothing is measured any more.
-        steps = _undenoised(recipe).model_copy(update={"rotate": Rotate(), "tone": Tone()})
-        known = self._last.get(steps)
-        if known is None:
-            known = self._measure(steps)
-            self._last.clear()
-            self._last[steps] = known
-        return replace(known, recipe=recipe.model_copy(update={"clip": known.recipe.clip, "clahe": known.recipe.clahe}))
-
-    def _measure(self, recipe: Recipe) -> Measured:
-        grey = select_channel(self.small, recipe.channel)
-        used: dict[str, float] = {}
-        if recipe.clip.adaptive or recipe.clahe.adaptive:
-            recipe, used = adapt(recipe, covered_fraction(grey))
-        raw = self._raw_levels(grey, recipe.channel)
-        first = "background" if recipe.background.enabled else "clahe" if recipe.clahe.enabled else "normalise"
-        levels: dict[str, Levels] = {first: raw}
-        scale = self.shape[0] / grey.shape[0]
-        counts = unit_counts(grey)
-        tiles, estimate = clahe_tiles(self.shape, recipe.clahe), self._background(recipe, scale)
-        for name, picture in chain(grey, recipe, levels, scale=scale, tiles=tiles, background=estimate):
-            if name in ("background", "clahe", "normalise"):
-                counts = unit_counts(picture)
-        return Measured(recipe, levels, raw, counts, used)
-
-    def _background(self, recipe: Recipe, scale: float) -> Grey | None:
-        if not recipe.background.enabled or self.blocks is None:
-            return None
-        darkest, brightest = self.blocks
-        blocks = select_channel(brightest if recipe.background.sign > 0 else darkest, recipe.channel)
-        return coarse_background(blocks, recipe.background, scale=scale, shape=blocks.shape)
-
-    def _raw_levels(self, grey: Grey, channel: Channel) -> Levels:
-        single = channel.mode == "index" or (channel.mode == "auto" and len(self.small) != 3)
-        if single and self.extremes:
-            return self.extremes[channel.index if channel.mode == "index" else 0]
-        return extremes(grey)
-
-
-def unit_counts(grey: Grey) -> NDArray[np.int64]:
-    """``(BINS,)`` counts of the levels of an image, evenly from 0 to 1; what is beyond counts as 0 or 1."""
-    return histogram(np.clip(grey, 0.0, 1.0), 0.0, 1.0, BINS)[0]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The recipe with its adaptive values set, and what was found in the whole image.
-
-    ``levels`` are grey levels by step and ``raw`` those of the raw channel; ``unclipped`` is the histogram
-    before clipping, as of `unit_counts`.
-    """
-
-    recipe: Recipe
-    levels: dict[str, Levels]
-    raw: Levels
-    unclipped: NDArray[np.int64]
-    used: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,30 +71,6 @@ class Preview:
     def translate(self) -> tuple[float, float]:
         """The centre of the first pixel in the original's pixel coordinates: a layer's ``translate``."""
         return self.origin[0] + (self.scale[0] - 1) / 2, self.origin[1] + (self.scale[1] - 1) / 2
-
-
-def overview(image: Any, side: int = _SIDE) -> Overview:
-    """Pick at most ``side`` × ``side`` pixels of ``(Y, X)`` or ``(C, Y, X)``. Do this once per image."""
-    image = image if image.ndim == 3 else image[None]
-    height, width = image.shape[1:]
-    down, across = -(-height // side), -(-width // side)
-    small = np.asarray(image[:, ::down, ::across])
-    known: tuple[Levels, ...] = ()
-    blocks: tuple[NDArray[Any], NDArray[Any]] | None = None
-    if isinstance(image, np.ndarray):
-        if np.issubdtype(image.dtype, np.integer):
-            known = tuple((float(channel.min()), float(channel.max())) for channel in image)
-        darkest, brightest = (
-            np.stack([pool(_poolable(channel), sign, max(down, across))[::down, ::across] for channel in image])
-            for sign in (-1, 1)
-        )
-        blocks = darkest, brightest
-    return Overview(small, (height, width), known, blocks)
-
-
-def _poolable(channel: NDArray[Any]) -> NDArray[Any]:
-    """As it is where OpenCV knows the type."""
-    return channel if channel.dtype in (np.uint8, np.uint16) else to_grey(channel)
 
 
 def preview(
@@ -241,11 +135,6 @@ def stages(
         seen = cut.visible(picture)
         film.append((title, stretch(seen, *extremes(seen)) if name == "background" else np.clip(seen, 0.0, 1.0)))
     return film
-
-
-def _undenoised(recipe: Recipe) -> Recipe:
-    tv = recipe.total_variation.model_copy(update={"enabled": False})
-    return recipe.model_copy(update={"total_variation": tv})
 
 
 def warm_up() -> None:
@@ -372,7 +261,7 @@ class _Cut:
         tiles = (self.y.tiles, self.x.tiles) if self.y.tiles else None
         recipe = measured.recipe
         scale = (self.y.stop - self.y.start) / grey.shape[0]
-        steps, levels = _undenoised(recipe), dict(measured.levels)
+        steps, levels = undenoised(recipe), dict(measured.levels)
         for name, picture in chain(grey, steps, levels, scale=scale, tiles=tiles, background=background):
             grey = picture
             yield name, grey

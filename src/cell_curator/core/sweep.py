@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.overview import Overview, overview
 from cell_curator.core.parameters import is_nested
-from cell_curator.core.preview import Overview, Preview, Region, overview, preview
+from cell_curator.core.preview import Preview, Region, preview
 from cell_curator.core.recipe import Recipe
 
 Score = Callable[[Preview], float]

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import UserError
 from cell_curator.core.look import Study, study
+from cell_curator.core.overview import Overview, overview
 from cell_curator.core.preprocess import prepare
-from cell_curator.core.preview import Overview, Preview, overview, preview
+from cell_curator.core.preview import Preview, preview
 from cell_curator.core.recipe import Recipe
 from cell_curator.link.geometry import Region, visible_region
 from cell_curator.link.prepared import PreparedLayer
