@@ -195,6 +195,7 @@ def test_what_the_network_saw_lies_on_the_image(table, pictures):
     find(hand, dock, bench)
     hand.wait(lambda: PROBABILITY in hand.viewer.layers)
     layer = hand.viewer.layers[PROBABILITY]
+    assert bench.link.labels.layer.contour > 0
 
     def seen(spots):
         return [layer.get_value(where, world=True) for where in on_screen(bench, *spots)]

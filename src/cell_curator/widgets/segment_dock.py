@@ -71,7 +71,7 @@ class SegmentDock(Dock):
         self.insight.setToolTip(
             "Two more layers: how likely each pixel is a cell, and in which direction its middle lies"
         )
-        self.insight.toggled.connect(self._show_insight)
+        self.insight.toggled.connect(self._insight_toggled)
         self.result = QLabel()
         self.result.setWordWrap(True)
         self.looks = CellLooks(self.bench)
@@ -174,6 +174,11 @@ class SegmentDock(Dock):
     def _image_changed(self, *_: Any) -> None:
         self.live.stop()
         self._count()
+
+    def _insight_toggled(self, on: bool) -> None:
+        if on:
+            self.looks.outlines.setChecked(True)  # filled cells would hide it
+        self._show_insight()
 
     def _show_insight(self, *_: Any) -> None:
         session, link = self.session, self.bench.link
