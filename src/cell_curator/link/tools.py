@@ -321,8 +321,7 @@ class ToolBox:
 
     def _hide(self) -> None:
         if self._drawing is not None and self._drawing.visible:
-            self._drawing.data = []
-            self._drawing.visible = False
+            self._drawing.visible = False  # what it held is replaced by the next drawing
 
     def _layer(self) -> Shapes:
         if self._drawing is None or self._drawing not in self.viewer.layers:
