@@ -37,7 +37,7 @@ def worked(session):  # noqa: F811
     edit(session, first, "grow", labels=[9, 3], px=2)
     session.undo()
     session.redo()
-    drive(session.segment([second]))
+    drive(session.segment([second], (0, 0, 60, 80)))
     drive(session.score_outliers())
     session.set_condition([first], "drug 'x'")
     session.close()

@@ -65,12 +65,16 @@ class Replay:
         """Store parameters by the name of their model."""
         self.session.commit(Change(settings=dict(values)))
 
-    def segment(self, image: str, parameters: Mapping[str, Any]) -> None:
-        """Find the cells of one image."""
+    def segment(self, image: str, parameters: Mapping[str, Any], *, region: Sequence[Any] | None = None) -> None:
+        """Find the cells of one image, or of a region of it."""
         self.session.put(SegmentParameters.model_validate(dict(parameters)))
-        report = drive(self.session.segment([self._image(image)]))
+        report = drive(self.session.segment([self._image(image)], region))
         if report.failed:
             raise UserError(f"{image}: {report.failed[0][1]}")
+
+    def remove_images(self, images: Sequence[str]) -> None:
+        """Take images out of the project."""
+        self.session.remove_images([self._image(image) for image in images])
 
     def paint(self, image: str, pixels: Mapping[str, Any], *, action: str = "paint") -> None:
         """Put painted or imported pixels back."""
@@ -172,7 +176,8 @@ def _call(method: str, *arguments: Any, **named: Any) -> str:
 
 def _segment_line(detail: Entry) -> str:
     fields = {name: detail[name] for name in SegmentParameters.model_fields if name in detail}
-    return _call("segment", detail["image"], fields)
+    named = {"region": detail["region"]} if detail.get("region") else {}
+    return _call("segment", detail["image"], fields, **named)
 
 
 def _verdict_line(detail: Entry) -> str:
@@ -190,5 +195,6 @@ _LINES: Mapping[str, Callable[[Entry], str]] = {
     "segment": _segment_line,
     "verdict": _verdict_line,
     "condition": lambda detail: _call("condition", detail["images"], detail["condition"]),
+    "remove images": lambda detail: _call("remove_images", detail["images"]),
     "turn": lambda detail: _call("turn", detail["image"], detail["angle_deg"]),
 }
