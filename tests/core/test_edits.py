@@ -327,3 +327,16 @@ def test_a_drawn_line_has_no_gaps():
     assert np.abs(np.diff(line, axis=0)).max() == 1
     with pytest.raises(UserError, match="nothing was drawn"):
         polyline([])
+
+
+def test_seeds_need_not_hit_the_middles(rng):
+    y, x = np.mgrid[:60, :80]
+    labels = np.zeros((60, 80), np.int32)
+    labels[(y - 30) ** 2 + (x - 25) ** 2 <= 15**2] = 7
+    labels[(y - 30) ** 2 + (x - 51) ** 2 <= 15**2] = 7
+    for _ in range(20):
+        seeds = np.array([(30, 25), (30, 51)]) + rng.integers(-7, 8, (2, 2))
+        edit = split_by_seeds(labels, seeds)
+        sizes = np.unique(edit.applied(labels), return_counts=True)[1][1:]
+        assert len(sizes) == 2
+        assert sizes.min() > 0.25 * sizes.sum()

@@ -134,6 +134,8 @@ def _flooded(mask: Mask, seeds: NDArray[np.intp], image: NDArray[np.float32] | N
         relief = -ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     else:
         relief = -ndimage.gaussian_filter(np.asarray(image[window(box)], np.float32), 1.0)
+    # Below the highest seed all is flat, else a seed beside the middle drowns in the water of another.
+    relief = np.maximum(relief, relief[seeds[:, 0], seeds[:, 1]].max())
     return _by_size(watershed(relief, markers, mask=mask).astype(np.int32))
 
 

@@ -100,7 +100,7 @@ def study(
         If the channel asked for does not exist.
     """
     image = image if image.ndim == 3 else image[None]
-    whole = whole or overview(image)
+    whole = (whole or overview(image)).apart()
     middle = _middle(region or (0, 0, *image.shape[1:]), _STUDY_SIDE)
     top, left, bottom, right = middle
     raw = select_channel(np.asarray(image[:, top:bottom, left:right]), recipe.channel)

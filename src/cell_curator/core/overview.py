@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cell_curator.core.density import adapt, covered_fraction
 from cell_curator.core.grey_levels import extremes, histogram, to_grey
 from cell_curator.core.preprocess import chain
-from cell_curator.core.recipe import Channel, Clip, Recipe, Rotate, Tone, ZeroBelow
+from cell_curator.core.recipe import Channel, Clip, Recipe, Rotate, Tone, TotalVariation, ZeroBelow
 from cell_curator.core.steps import Grey, Levels, clahe_tiles, coarse_background, pool, select_channel
 
 BINS = 192
@@ -45,20 +45,19 @@ class Overview:
         """What the recipe's steps need to know of the whole image: a few milliseconds, nothing where it is known."""
         # After these steps nothing is measured any more.
         steps = undenoised(recipe).model_copy(update={"rotate": Rotate(), "tone": Tone()})
-        known: Measured = self._recall("all", steps, lambda: self._measure(steps))
+        known: Measured = self.recall("all", steps, lambda: self._measure(steps))
         return replace(known, recipe=recipe.model_copy(update={"clip": known.recipe.clip, "clahe": known.recipe.clahe}))
 
     def _measure(self, recipe: Recipe) -> Measured:
         used: dict[str, float] = {}
         if recipe.clip.adaptive or recipe.clahe.adaptive:
-            covered = self._recall("covered", recipe.channel, lambda: covered_fraction(self._grey(recipe.channel)))
+            covered = self.recall("covered", recipe.channel, lambda: covered_fraction(self._grey(recipe.channel)))
             recipe, used = adapt(recipe, covered)
-        early = recipe.model_copy(update={"clip": Clip(enabled=False), "zero_below": ZeroBelow()})
-        unclipped: _Unclipped = self._recall("unclipped", early, lambda: self._measure_unclipped(early))
+        early = before_clip(recipe)
+        unclipped: _Unclipped = self.recall("unclipped", early, lambda: self._measure_unclipped(early))
         # A handle of the histogram moves what follows only: go on from the picture before clipping.
-        off = {name: getattr(recipe, name).model_copy(update={"enabled": False}) for name in _BEFORE_CLIP}
         levels: dict[str, Levels] = {"normalise": (0.0, 1.0)}
-        for _ in chain(unclipped.picture.copy(), recipe.model_copy(update=off), levels):
+        for _ in chain(unclipped.picture.copy(), from_clip(recipe), levels):
             pass
         return Measured(recipe, levels | unclipped.levels, unclipped.raw, unclipped.counts, used)
 
@@ -73,8 +72,12 @@ class Overview:
             grey = picture
         return _Unclipped(grey, levels, raw, unit_counts(grey))
 
-    def _recall(self, what: str, key: Any, make: Callable[[], Any]) -> Any:
-        """The last value of each kind is kept, with what it was made for."""
+    def apart(self) -> Overview:
+        """The same with a memory of its own, for whoever must not push out what a slider goes back to."""
+        return replace(self, _known={})
+
+    def recall(self, what: str, key: Any, make: Callable[[], Any]) -> Any:
+        """What was made of this image last, if it was made for the same ``key``; else made now and kept."""
         known = self._known.get(what)
         if known is None or known[0] != key:
             known = self._known[what] = (key, make())
@@ -153,5 +156,17 @@ def _poolable(channel: NDArray[Any]) -> NDArray[Any]:
 
 def undenoised(recipe: Recipe) -> Recipe:
     """The recipe without denoising, of which nothing is measured."""
-    tv = recipe.total_variation.model_copy(update={"enabled": False})
-    return recipe.model_copy(update={"total_variation": tv})
+    return recipe.model_copy(update={"total_variation": TotalVariation(enabled=False)})
+
+
+def before_clip(recipe: Recipe) -> Recipe:
+    """The steps on the picture before it is clipped; equal for recipes that differ only in what follows."""
+    off = {"rotate": Rotate(), "clip": Clip(enabled=False), "zero_below": ZeroBelow(), "tone": Tone()}
+    return undenoised(recipe.model_copy(update=off))
+
+
+def from_clip(recipe: Recipe) -> Recipe:
+    """The other steps, for a picture that is in 0..1 already."""
+    return recipe.model_copy(
+        update={name: getattr(recipe, name).model_copy(update={"enabled": False}) for name in _BEFORE_CLIP}
+    )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.grey_levels import extremes, stretch, to_grey
-from cell_curator.core.overview import Measured, Overview, overview, undenoised
+from cell_curator.core.overview import Measured, Overview, before_clip, from_clip, overview, undenoised
 from cell_curator.core.preprocess import chain, smooth
 from cell_curator.core.recipe import Background, Channel, Recipe, Tone, ZeroBelow
 from cell_curator.core.steps import (
@@ -101,13 +101,27 @@ def preview(
         If the channel asked for does not exist.
     """
     image = image if image.ndim == 3 else image[None]
-    measured = (whole or overview(image)).measure(recipe)
+    whole = whole or overview(image)
+    measured = whole.measure(recipe)
     cut = _Cut.of(image.shape[1:], measured.recipe, region, max(1.0, float(step)))
-    grey, background = cut.read(image, measured.recipe)
-    for _, picture in cut.chain(grey, measured, background):
+    early = replace(measured, recipe=before_clip(measured.recipe))
+    late = replace(measured, recipe=from_clip(measured.recipe), levels=measured.levels | {"normalise": (0.0, 1.0)})
+    unclipped: Grey = whole.recall("picture", (cut, early.recipe), lambda: _unclipped(image, whole, cut, early))
+    grey = unclipped.copy()
+    for _, picture in cut.chain(grey, late, None):
         grey = picture
     # Averages of ones may come out a last digit above one.
     return Preview(np.clip(cut.visible(grey), 0.0, 1.0), cut.origin, cut.scale, measured.used)
+
+
+def _unclipped(image: Any, whole: Overview, cut: _Cut, measured: Measured) -> Grey:
+    """The picture before clipping; what was read for it is kept, too."""
+    recipe = measured.recipe
+    grey, background = whole.recall("read", (cut, recipe.channel, recipe.background), lambda: cut.read(image, recipe))
+    grey = grey.copy()
+    for _, picture in cut.chain(grey, measured, background):
+        grey = picture
+    return np.asarray(grey, np.float32)
 
 
 def stages(

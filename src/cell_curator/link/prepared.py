@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 PREPARED = "prepared"
-_COPIED_PX = 16_000_000  # a larger picture is shown as it is, since copying would be felt
+_COPIED_PX = 2_500_000  # a larger picture is shown as it is, since copying would be felt
 
 
 class PreparedLayer:
