@@ -27,7 +27,7 @@ from cell_curator.core.outliers import OutlierParameters, score
 from cell_curator.core.patches import Patches, PatchParameters, cut
 from cell_curator.core.preprocess import vote
 from cell_curator.core.recipe import Recipe
-from cell_curator.core.reconcile import reconcile
+from cell_curator.core.reconcile import Reconciled, reconcile
 from cell_curator.core.turns import Turns, search_key
 from cell_curator.engines.region import RegionLike
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, explain_channel, source_image
@@ -195,16 +195,26 @@ def _segment_image(session: Session, record: ImageRecord, region: RegionLike | N
 
 
 def adopt(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
-    """Take over a segmenter's result for one image, beside what a person decided there."""
-    record, rows = session.image(image_id), session.cells.of_image(image_id)
-    labels = session.labels(image_id)
+    """Take over a segmenter's result for one image, beside what a person decided there. From any thread."""
+    with session.lock:  # nothing may be painted between looking and storing
+        _adopt(session, image_id, found, parameters)
+
+
+def beside_decided(session: Session, image_id: int, found: Segmentation) -> Reconciled:
+    """The cells that taking over ``found`` would give: proposals give way, what a person decided stays."""
+    rows, labels = session.cells.of_image(image_id), session.labels(image_id)
     outside = () if found.place is None else found.place.outside(labels)
-    joined = reconcile(
+    return reconcile(
         labels,
         found.labels,
         keep=rows.loc[rows["verdict"].isin(_KEPT) | rows["label"].isin(outside), "label"].tolist(),
         rejected=rows.loc[rows["verdict"] == "rejected", "label"].tolist(),
     )
+
+
+def _adopt(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
+    record, rows = session.image(image_id), session.cells.of_image(image_id)
+    joined = beside_decided(session, image_id, found)
     fresh = measure(np.where(np.isin(joined.labels, list(joined.added)), joined.labels, 0), session.pixels(image_id))
     errors = found.flow_error[[joined.added[int(label)] for label in fresh.index]]
     fresh = fresh.assign(image=image_id, label=fresh.index, condition=record.condition, flow_error=errors)

@@ -88,6 +88,7 @@ def test_following_the_true_flow_in_3d_finds_the_true_balls():
     assert not find_cells_3d(flow, np.zeros(truth.shape, bool)).any()
 
 
+@pytest.mark.slow
 def test_balls_are_found_in_3d_and_their_number_does_not_depend_on_the_sampling():
     rng = np.random.default_rng(0)
     image = np.zeros((24, 60, 60), np.float32)

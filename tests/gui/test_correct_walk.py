@@ -53,12 +53,12 @@ def at(label, down, across):
 
 def stroke(hand, bench, *points):
     """Drag through these pixels of the image."""
-    path = np.concatenate([np.linspace(a, b, 6) for a, b in pairwise(points)])
+    path = np.concatenate([np.linspace(a, b, 3) for a, b in pairwise(points)])
     hand.drag(to_world(bench.link.image.affine, path))
-    hand.qtbot.wait(20)
+    hand.qtbot.wait(10)
 
 
-def ring(at, radius, count=16):
+def ring(at, radius, count=12):
     angles = np.linspace(0, 2 * np.pi, count)
     return [at + radius * np.array([np.sin(a), np.cos(a)]) for a in angles]
 

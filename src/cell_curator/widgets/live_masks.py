@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from cell_curator.core.jobs import UserError
-from cell_curator.core.reconcile import reconcile
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, rethreshold
 from cell_curator.kept_flows import recall
 from cell_curator.link.proposal import Proposal
 from cell_curator.widgets.workbench import Workbench
+from cell_curator.workflow import beside_decided
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
@@ -31,7 +31,6 @@ _REST_MS = 500
 THRESHOLDS = ("cellprob_threshold", "flow_threshold", "min_size", "drop_border")
 """The parameters that need no network."""
 
-_DECIDED = ("accepted", "edited", "locked")
 
 Shown = tuple[Segmentation, NDArray[np.int32]]
 """What was found, and the cells as they would be beside those that stay."""
@@ -121,18 +120,9 @@ def _redo(session: Session, image_id: int, parameters: SegmentParameters) -> Sho
         if found is None:
             return None
         found = rethreshold(found, parameters)
-        return found, _beside_decided(session, image_id, found)
+        return found, beside_decided(session, image_id, found).labels
     except UserError as error:
         return str(error)
     except Exception as error:
         log.exception("the mask step failed")
         return f"{type(error).__name__}: {error}; please report this with the log"
-
-
-def _beside_decided(session: Session, image_id: int, found: Segmentation) -> NDArray[np.int32]:
-    """The ``(Y, X)`` labels that taking over ``found`` would give, as `workflow.adopt` does it."""
-    rows, labels = session.cells.of_image(image_id), session.labels(image_id)
-    outside = () if found.place is None else found.place.outside(labels)
-    keep = rows.loc[rows["verdict"].isin(_DECIDED) | rows["label"].isin(outside), "label"].tolist()
-    rejected = rows.loc[rows["verdict"] == "rejected", "label"].tolist()
-    return reconcile(labels, found.labels, keep, rejected).labels

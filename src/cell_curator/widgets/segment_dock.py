@@ -167,9 +167,10 @@ class SegmentDock(Dock):
 
     def _live_rested(self, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
         session = self.session
-        if session is not None and not self.bench.runner.busy:
-            self.guard(partial(adopt, session, image_id, found, parameters))
-            self._count()
+        if session is not None and self.bench.link is not None and not self.bench.runner.busy:
+            self.guard(self.bench.link.flush)
+            take = partial(adopt, session, image_id, found, parameters)
+            self.bench.studies(take, lambda _: self._count(), topic="thresholds")
 
     def _image_changed(self, *_: Any) -> None:
         self.live.stop()
