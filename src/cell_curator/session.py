@@ -32,11 +32,9 @@ from cell_curator.core.preprocess import Prepared, prepare
 from cell_curator.core.recipe import DEFAULT, Recipe
 from cell_curator.core.selection import Selection
 from cell_curator.core.turns import Turns
-from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.worker import inline
 from cell_curator.io.images import read_image
 from cell_curator.io.project import Change, ImageRecord, Project, StoredEmbedding
-from cell_curator.kept_flows import recall
 from cell_curator.pixel_cache import PixelCache
 
 P = TypeVar("P", bound=Parameters)
@@ -217,10 +215,6 @@ class Session:
     def labels(self, image_id: int) -> NDArray[np.int32]:
         """The label image, ``(Y, X)`` int32 (a copy); zeros where no cells were found yet."""
         return self.label_view(image_id).copy()
-
-    def found(self, image_id: int) -> Segmentation | None:
-        """What the network made of an image, to move thresholds on; None if picture, model or diameter changed."""
-        return recall(self, image_id, self.get(SegmentParameters))
 
     def patch(self, cell_id: int) -> NDArray[np.float32]:
         """The cell as the embedding sees it, ``(P, P)`` float32 in 0..1."""

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 
 from cell_curator.link import prepared as module
 from cell_curator.link.geometry import to_world, turn_affine
 from cell_curator.link.prepared import PREPARED, PreparedLayer
 
 UPRIGHT = np.eye(3)
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture

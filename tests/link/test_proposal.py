@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 
 from cell_curator.link.geometry import turn_affine
 from cell_curator.link.proposal import PROPOSAL, Proposal
-from cell_curator.link.viewer_link import ViewerLink
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
-
-
-@pytest.fixture
-def link(session, viewer):
-    link = ViewerLink(session, viewer)
-    yield link
-    link.unbind()
 
 
 @pytest.fixture

@@ -6,26 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 
 from cell_curator.core.recipe import Recipe, Rotate
 from cell_curator.editing import TOOLS
 from cell_curator.link.geometry import to_world
 from cell_curator.link.tools import MODES, ON_CELLS, PICK, ToolBox
-from cell_curator.link.viewer_link import ViewerLink
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
-
-
-@pytest.fixture
-def link(session, viewer):
-    link = ViewerLink(session, viewer)
-    yield link
-    link.unbind()
 
 
 @pytest.fixture

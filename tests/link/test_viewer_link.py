@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 
 from cell_curator.core.colors import cluster_color
 from cell_curator.core.jobs import UserError
@@ -16,11 +15,6 @@ from cell_curator.core.recipe import Recipe, Rotate
 from cell_curator.link.colors import SELECTED
 from cell_curator.link.geometry import to_world
 from cell_curator.link.viewer_link import ViewerLink
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 class Pause:

@@ -7,7 +7,6 @@ somebody decided on are drawn as they are, since they stay as they are.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from cell_curator.core.jobs import UserError
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, rethreshold
 from cell_curator.kept_flows import recall
 from cell_curator.link.proposal import Proposal
+from cell_curator.widgets.live import in_words
 from cell_curator.widgets.workbench import Workbench
 from cell_curator.workflow import beside_decided
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
-
-log = logging.getLogger(__name__)
 
 _REST_MS = 500
 THRESHOLDS = ("cellprob_threshold", "flow_threshold", "min_size", "drop_border")
@@ -115,14 +112,12 @@ class LiveMasks(QObject):
 
 def _redo(session: Session, image_id: int, parameters: SegmentParameters) -> Shown | str | None:
     """The cells, or why not; None if the network was not asked yet with this picture, model and diameter."""
-    try:
-        found = recall(session, image_id, parameters)
-        if found is None:
+
+    def work() -> Shown | None:
+        kept = recall(session, image_id, parameters)
+        if kept is None:
             return None
-        found = rethreshold(found, parameters)
+        found = rethreshold(kept, parameters)
         return found, beside_decided(session, image_id, found).labels
-    except UserError as error:
-        return str(error)
-    except Exception as error:
-        log.exception("the mask step failed")
-        return f"{type(error).__name__}: {error}; please report this with the log"
+
+    return in_words(work)
