@@ -8,7 +8,8 @@ import pytest
 
 from cell_curator.core.jobs import drive
 from cell_curator.engines.worker import inline
-from cell_curator.io.project import Change, StoredEmbedding
+from cell_curator.io.project import Change
+from cell_curator.io.records import StoredEmbedding
 from cell_curator.io.tiff import write_tiff
 from cell_curator.session import Session
 

@@ -48,7 +48,7 @@ from cell_curator.core.pixel_runs import PixelRuns
 from cell_curator.io.project import Change
 
 if TYPE_CHECKING:
-    from cell_curator.io.project import ImageRecord
+    from cell_curator.io.records import ImageRecord
     from cell_curator.session import Session
 
 _BY_OTHERS = ("condition", "flow_error", "flags", "score", "cluster")

@@ -24,8 +24,9 @@ from cell_curator.io.formats import csv
 from cell_curator.io.formats.base import Content, Format, Incoming, Labelled, Shape
 from cell_curator.io.formats.registry import find
 from cell_curator.io.labels import check_shape, notes_on
-from cell_curator.io.project import Change, ImageRecord
+from cell_curator.io.project import Change
 from cell_curator.io.recipes import write_recipe
+from cell_curator.io.records import ImageRecord
 from cell_curator.session import Session
 
 _MASK_ENDINGS = ("_cp_masks", "_masks", "_labels", "_seg")

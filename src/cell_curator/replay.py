@@ -16,7 +16,8 @@ from cell_curator.core.pixel_runs import PixelRuns
 from cell_curator.editing import TOOLS, edit
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.io.images import read_info
-from cell_curator.io.project import Change, ImageRecord, Project
+from cell_curator.io.project import Change, Project
+from cell_curator.io.records import ImageRecord
 from cell_curator.session import Session
 
 _JOBS = {"score": "score_outliers", "map": "embed", "cluster": "recluster"}

@@ -30,11 +30,13 @@ from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import PatchParameters, cut
 from cell_curator.core.preprocess import Prepared, prepare
 from cell_curator.core.recipe import DEFAULT, Recipe
+from cell_curator.core.regions import Region
 from cell_curator.core.selection import Selection
 from cell_curator.core.turns import Turns
 from cell_curator.engines.worker import inline
 from cell_curator.io.images import read_image
-from cell_curator.io.project import Change, ImageRecord, Project, StoredEmbedding
+from cell_curator.io.project import Change, Project
+from cell_curator.io.records import ImageRecord, Round, StoredEmbedding
 from cell_curator.pixel_cache import PixelCache
 
 P = TypeVar("P", bound=Parameters)
@@ -49,6 +51,8 @@ class SessionEvents(SignalGroup):
     cells_changed = Signal(frozenset)  # cell ids whose rows changed, appeared or went
     labels_changed = Signal(int)  # image id
     embedding_changed = Signal()
+    regions_changed = Signal(frozenset)  # image ids
+    rounds_changed = Signal()
     parameters_changed = Signal(str)  # name of the model
 
 
@@ -75,6 +79,8 @@ class Session:
         self._cells = project.cells()
         self._settings = project.settings()
         self._embedding = project.embedding()
+        self._regions = {region.region_id: region for region in project.regions()}
+        self._rounds = {made.round_id: made for made in project.rounds()}
         self._current: int | None = next(iter(self._images), None)
         self._pixels = PixelCache()
         self._newest: dict[int, int] = {}  # highest revision ever given to a cell; undo brings back lower ones
@@ -146,6 +152,15 @@ class Session:
     def embedding(self) -> StoredEmbedding | None:
         """The newest map of cells, or None."""
         return self._embedding
+
+    def regions(self, image_id: int | None = None) -> tuple[Region, ...]:
+        """The marked parts of one image, or of all."""
+        return tuple(r for r in self._regions.values() if image_id in (None, r.image_id))
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """The rounds of retraining, the oldest first."""
+        return tuple(self._rounds.values())
 
     def stale_cells(self) -> frozenset[int]:
         """Cells whose pixels changed since the map was made, and cells that are not on it."""
@@ -398,6 +413,9 @@ class Session:
                 table = self._cells.without(change.removed)
                 self._cells = table if change.cells is None else table.with_rows(change.cells)
             self._settings.update(change.settings)
+            marked = self._take_regions(change)
+            if change.round is not None:
+                self._rounds[change.round.round_id] = change.round
             if change.embedding is not None:
                 self._embedding = change.embedding
             if change.clustering is not None and self._embedding is not None:
@@ -415,6 +433,22 @@ class Session:
             self.events.cells_changed.emit(changed)
         if change.embedding is not None or change.clustering is not None:
             self.events.embedding_changed.emit()
+        if marked:
+            self.events.regions_changed.emit(marked)
+        if change.round is not None:
+            self.events.rounds_changed.emit()
+
+    def _take_regions(self, change: Change) -> frozenset[int]:
+        """Take over the regions of ``change``; returns the images concerned."""
+        gone = [
+            region
+            for region in self._regions.values()
+            if region.region_id in change.removed_regions or region.image_id in change.removed_images
+        ]
+        for region in gone:
+            del self._regions[region.region_id]
+        self._regions.update({region.region_id: region for region in change.regions})
+        return frozenset(region.image_id for region in (*gone, *change.regions))
 
     def _keep_labels(self, image_id: int, labels: NDArray[np.int32]) -> None:
         """Of each image the newest labels are kept, so that an edit need not read them back."""

@@ -33,7 +33,8 @@ from cell_curator.engines.region import RegionLike
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, explain_channel, source_image
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.io.images import find_images, read_info
-from cell_curator.io.project import Change, ImageRecord, StoredEmbedding
+from cell_curator.io.project import Change
+from cell_curator.io.records import ImageRecord, StoredEmbedding
 from cell_curator.kept_flows import keep
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from cell_curator.io.formats import cellpose_seg, coco, dsb2018, geojson, imagej
 from cell_curator.io.formats.base import Content, Labelled
 from cell_curator.io.formats.registry import FORMATS, WRITTEN, by_name, find
 from cell_curator.io.labels import read_labels
-from cell_curator.io.project import ImageRecord
+from cell_curator.io.records import ImageRecord
 from cell_curator.io.tiff import write_tiff
 from hard_labels import HARD, many
 

@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 from cell_curator.core.cells import CellTable
 from cell_curator.core.jobs import UserError
 from cell_curator.core.measure import measure
+from cell_curator.core.regions import HOLDOUT, REVIEWED, Region
 from cell_curator.io import label_store
-from cell_curator.io.project import Change, ImageRecord, Project, StoredEmbedding
+from cell_curator.io.project import Change, Project
+from cell_curator.io.records import ImageRecord, Round, StoredEmbedding
 
 
 def _record(image_id=1, shape=(1, 60, 70), name="control/a"):
@@ -174,6 +177,7 @@ def test_a_folder_without_permission_is_said_in_words(tmp_path):
 _PAINTER = """
 import sys
 import numpy as np
+from contextlib import closing
 from pathlib import Path
 from cell_curator.io.project import Change, Project
 project = Project.open(Path(sys.argv[1]))
@@ -205,3 +209,40 @@ def test_a_killed_process_leaves_the_last_finished_action(filled, rng):
         again.close()
         assert (labels == last).all()
         assert last >= said
+
+
+def test_marked_regions_and_rounds_come_back(filled):
+    part = Region(1, 1, REVIEWED, ((2.0, 3.0), (40.5, 3.0), (40.5, 50.0)))
+    filled.write(Change("review", regions=(part, Region(2, 1, HOLDOUT))))
+    filled.write(Change("round", round=Round(1, "2026-01-01", "round-01", {"minutes": 2.5})))
+    again = _reopened(filled)
+    try:
+        assert again.regions() == (part, Region(2, 1, HOLDOUT))
+        assert again.rounds() == (Round(1, "2026-01-01", "round-01", {"minutes": 2.5}),)
+        again.write(Change(removed_regions=(1,)))
+        assert again.regions() == (Region(2, 1, HOLDOUT),)
+        again.write(Change(removed_images=(1,)))
+        assert again.regions() == ()
+    finally:
+        again.close()
+
+
+def test_a_project_of_the_first_version_is_brought_up_to_date(filled):
+    before = filled.cells().frame
+    filled.close()
+    file = filled.folder / "project.sqlite"
+    with closing(sqlite3.connect(file)) as old, old:
+        old.executescript(
+            "DROP TABLE regions; DROP TABLE rounds; ALTER TABLE images DROP COLUMN axis;"
+            "ALTER TABLE images DROP COLUMN plane; PRAGMA user_version = 1;"
+        )
+    again = Project.open(filled.folder)
+    try:
+        pd.testing.assert_frame_equal(again.cells().frame, before)
+        assert (again.images()[0].axis, again.images()[0].plane) == ("", 0)
+        assert again.regions() == again.rounds() == ()
+    finally:
+        again.close()
+    with closing(sqlite3.connect(filled.folder / "project.v1.sqlite")) as kept:
+        assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+        assert kept.execute("SELECT count(*) FROM cells").fetchone() == (2,)

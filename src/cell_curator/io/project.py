@@ -12,13 +12,11 @@ session, no selection and no undo.
 
 from __future__ import annotations
 
-import errno
 import getpass
 import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,78 +28,28 @@ from numpy.typing import NDArray
 
 from cell_curator.core.cells import COLUMNS, CellTable
 from cell_curator.core.jobs import UserError
+from cell_curator.core.regions import Region
+from cell_curator.io.atomic import write_atomic
 from cell_curator.io.label_store import LabelStore
-
-SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x43454C4C  # "CELL"; tells our files from other people's SQLite files
-_SQL_TYPES = {"int64": "INTEGER", "bool": "INTEGER", "float64": "REAL", "object": "TEXT"}
-
-_SCHEMA = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE images (
-    image_id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, condition TEXT NOT NULL,
-    channel_names TEXT NOT NULL, pixel_size_um REAL, channels INTEGER NOT NULL, height INTEGER NOT NULL,
-    width INTEGER NOT NULL, angle_deg REAL, state TEXT NOT NULL, note TEXT NOT NULL,
-    recipe_hash TEXT NOT NULL, labels_revision INTEGER NOT NULL);
-CREATE TABLE cells (
-    cell_id INTEGER PRIMARY KEY, {", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in COLUMNS.items())});
-CREATE TABLE journal (
-    entry_id INTEGER PRIMARY KEY, time TEXT NOT NULL, user TEXT NOT NULL, action TEXT NOT NULL, detail TEXT NOT NULL);
-CREATE TABLE embeddings (
-    embedding_id INTEGER PRIMARY KEY, time TEXT NOT NULL, file TEXT NOT NULL, detail TEXT NOT NULL);
-CREATE TABLE clusterings (
-    clustering_id INTEGER PRIMARY KEY, time TEXT NOT NULL, embedding_id INTEGER NOT NULL, detail TEXT NOT NULL);
-"""
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One image of the project.
-
-    ``name`` is the path below the folder that was added, without suffix, and unique. ``shape`` is
-    ``(C, Y, X)``. ``state`` is ``"new"``, ``"segmented"`` or ``"failed"`` (``note`` says why).
-    ``angle_deg`` is the counter-clockwise turn of the last preparation, ``recipe_hash`` its recipe.
-    """
-
-    image_id: int
-    name: str
-    path: Path
-    condition: str
-    channel_names: tuple[str, ...]
-    pixel_size_um: float | None
-    shape: tuple[int, int, int]
-    angle_deg: float | None = None
-    state: str = "new"
-    note: str = ""
-    recipe_hash: str = ""
-    labels_revision: int = 0
-
-
-@dataclass(frozen=True)
-class StoredEmbedding:
-    """Latent positions of cells and the map drawn from them.
-
-    ``cell_id``, ``revision`` are ``(N,)`` int64 (the revision each position was made from); ``latent``
-    is ``(N, D)`` and ``map2d`` ``(N, 2)`` float32; ``detail`` holds scores, parameters and notes as plain JSON.
-    """
-
-    cell_id: NDArray[np.int64]
-    revision: NDArray[np.int64]
-    latent: NDArray[np.float32]
-    map2d: NDArray[np.float32]
-    detail: Mapping[str, Any]
-    clustering: Mapping[str, Any]
-
-    @property
-    def cluster_names(self) -> dict[int, str]:
-        """What the user calls each cluster number."""
-        return {int(number): name for number, name in self.clustering.get("names", {}).items()}
-
-    @property
-    def scores(self) -> dict[str, float | None]:
-        """How well the clusters are separated, in the space that ``clustering["space"]`` names."""
-        return dict(self.clustering.get("scores", {}))
+from cell_curator.io.records import (
+    ImageRecord,
+    Round,
+    StoredEmbedding,
+    image_from_row,
+    image_to_row,
+    region_from_row,
+    region_to_row,
+)
+from cell_curator.io.schema import (
+    APPLICATION_ID,
+    SCHEMA,
+    SCHEMA_VERSION,
+    check_version,
+    connect,
+    migrate,
+    storage_errors,
+    use_wal,
+)
 
 
 @dataclass(frozen=True)
@@ -110,8 +58,8 @@ class Change:
 
     ``images`` replaces the records of these images, ``removed_images`` takes images out (their files
     stay), ``cells`` adds or replaces rows, ``removed`` deletes cells, ``labels`` gives new ``(Y, X)``
-    int32 label images by image id. ``action`` and ``detail`` go into the journal; without ``action``
-    nothing is journalled.
+    int32 label images by image id, ``regions`` and ``round`` are added or replaced. ``action`` and
+    ``detail`` go into the journal; without ``action`` nothing is journalled.
     """
 
     action: str = ""
@@ -122,6 +70,9 @@ class Change:
     removed: tuple[int, ...] = ()
     labels: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
+    removed_regions: tuple[int, ...] = ()
+    round: Round | None = None
     embedding: StoredEmbedding | None = None
     clustering: Mapping[str, Any] | None = None
 
@@ -149,15 +100,15 @@ class Project:
         folder = Path(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder}: already exists and is not an empty folder; choose another name")
-        with _storage_errors(folder):
+        with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            connection = _connect(folder / "project.sqlite")
-            _use_wal(connection)
+            connection = connect(folder / "project.sqlite")
+            use_wal(connection)
             with connection:
-                connection.executescript(_SCHEMA)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.executescript(SCHEMA)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
+                connection.execute("INSERT INTO meta VALUES ('created', ?)", (now(),))
                 connection.execute("INSERT INTO meta VALUES ('next_cell_id', '1')")
         return cls(folder, connection)
 
@@ -176,11 +127,12 @@ class Project:
             raise UserError(
                 f"{folder}: is not a project (no project.sqlite inside); open a project folder or create one"
             )
-        with _storage_errors(folder):
-            connection = _connect(file)
+        with storage_errors(folder):
+            connection = connect(file)
             try:
-                _check_version(connection, folder)
-                _use_wal(connection)  # only now: a file of somebody else must not be changed
+                check_version(connection, folder)
+                use_wal(connection)  # only now: a file of somebody else must not be changed
+                migrate(connection, folder)
             except BaseException:
                 connection.close()
                 raise
@@ -204,7 +156,7 @@ class Project:
         """All images in the order in which they were added."""
         with self._lock:
             rows = self._connection.execute("SELECT * FROM images ORDER BY image_id").fetchall()
-        return tuple(_image_from_row(row) for row in rows)
+        return tuple(image_from_row(row) for row in rows)
 
     def cells(self) -> CellTable:
         """The table of cells."""
@@ -231,6 +183,18 @@ class Project:
         frame["detail"] = frame["detail"].map(json.loads)
         return frame
 
+    def regions(self) -> tuple[Region, ...]:
+        """All marked parts of images, the oldest first."""
+        with self._lock:
+            rows = self._connection.execute("SELECT * FROM regions ORDER BY region_id").fetchall()
+        return tuple(region_from_row(row) for row in rows)
+
+    def rounds(self) -> tuple[Round, ...]:
+        """All rounds of retraining, the oldest first."""
+        with self._lock:
+            rows = self._connection.execute("SELECT * FROM rounds ORDER BY round_id").fetchall()
+        return tuple(Round(row["round_id"], row["time"], row["model"], json.loads(row["detail"])) for row in rows)
+
     def embedding(self) -> StoredEmbedding | None:
         """The newest embedding with its newest clustering, or None."""
         with self._lock:
@@ -256,7 +220,7 @@ class Project:
 
     def reserve_cell_ids(self, count: int) -> NDArray[np.int64]:
         """``count`` ids that no cell ever had."""
-        with self._lock, _storage_errors(self.folder), self._connection:
+        with self._lock, storage_errors(self.folder), self._connection:
             first = int(self._connection.execute("SELECT value FROM meta WHERE key = 'next_cell_id'").fetchone()[0])
             self._connection.execute("UPDATE meta SET value = ? WHERE key = 'next_cell_id'", (str(first + count),))
         return np.arange(first, first + count, dtype=np.int64)
@@ -269,7 +233,7 @@ class Project:
         UserError
             If the disk is full or the folder cannot be written; nothing is changed then.
         """
-        with self._lock, _storage_errors(self.folder):
+        with self._lock, storage_errors(self.folder):
             images = {record.image_id: record for record in change.images}
             known = {record.image_id: record for record in self.images()} if change.labels else {}
             for image_id, labels in change.labels.items():
@@ -284,14 +248,20 @@ class Project:
 
     def _write_rows(self, change: Change, images: tuple[ImageRecord, ...]) -> None:
         execute, many = self._connection.execute, self._connection.executemany
-        many(f"INSERT OR REPLACE INTO images VALUES ({','.join('?' * 14)})", [_image_to_row(r) for r in images])
+        many(f"INSERT OR REPLACE INTO images VALUES ({','.join('?' * 16)})", [image_to_row(r) for r in images])
         many("DELETE FROM images WHERE image_id = ?", [(int(i),) for i in change.removed_images])
+        many("DELETE FROM regions WHERE image_id = ?", [(int(i),) for i in change.removed_images])
+        many("INSERT OR REPLACE INTO regions VALUES (?,?,?,?)", [region_to_row(r) for r in change.regions])
+        many("DELETE FROM regions WHERE region_id = ?", [(int(i),) for i in change.removed_regions])
         many("DELETE FROM cells WHERE cell_id = ?", [(int(i),) for i in change.removed])
         if change.cells is not None and len(change.cells):
             marks = ",".join("?" * (len(COLUMNS) + 1))
             many(f"INSERT OR REPLACE INTO cells VALUES ({marks})", _cell_rows(change.cells))
         for name, value in change.settings.items():
             execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
+        if change.round is not None:
+            row = (change.round.round_id, change.round.time, change.round.model, json.dumps(dict(change.round.detail)))
+            execute("INSERT OR REPLACE INTO rounds VALUES (?,?,?,?)", row)
         if change.embedding is not None:
             self._write_embedding(change.embedding)
         if change.clustering is not None:
@@ -299,20 +269,18 @@ class Project:
             detail = json.dumps(dict(change.clustering))
             execute(
                 "INSERT INTO clusterings (time, embedding_id, detail) VALUES (?, ?, ?)",
-                (_now(), newest, detail),
+                (now(), newest, detail),
             )
         if change.action:
             execute(
                 "INSERT INTO journal (time, user, action, detail) VALUES (?, ?, ?, ?)",
-                (_now(), _user(), change.action, json.dumps(dict(change.detail))),
+                (now(), _user(), change.action, json.dumps(dict(change.detail))),
             )
 
     def _write_embedding(self, embedding: StoredEmbedding) -> None:
-        from cell_curator.io.atomic import write_atomic
-
         cursor = self._connection.execute(
             "INSERT INTO embeddings (time, file, detail) VALUES (?, '', ?)",
-            (_now(), json.dumps(dict(embedding.detail))),
+            (now(), json.dumps(dict(embedding.detail))),
         )
         file = f"embeddings/{cursor.lastrowid:04d}.npz"
         (self.folder / "embeddings").mkdir(exist_ok=True)
@@ -324,96 +292,6 @@ class Project:
 # ---------------------------------------------------------------------- helpers
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, check_same_thread=False, timeout=10)
-    connection.row_factory = sqlite3.Row
-    return connection
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Write-ahead log: readers never wait, a killed process loses no finished transaction."""
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _check_version(connection: sqlite3.Connection, folder: Path) -> None:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if application != _APPLICATION_ID:
-        raise UserError(f"{folder}: project.sqlite belongs to another program; open a Cell Curator project folder")
-    if version > SCHEMA_VERSION:
-        raise UserError(
-            f"{folder}: was written by a newer Cell Curator (format {version}, this one reads {SCHEMA_VERSION});"
-            " update Cell Curator"
-        )
-    if version < SCHEMA_VERSION:
-        raise UserError(f"{folder}: has the unknown old format {version}; open it with the version that made it")
-
-
-@contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    """Say storage faults in words; the transaction that failed has been rolled back by then."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        text = str(error)
-        if "full" in text:
-            raise UserError(
-                f"{folder}: the disk is full; free some space and try again, nothing was changed"
-            ) from error
-        if "not a database" in text or "malformed" in text:
-            raise UserError(f"{folder}: project.sqlite is damaged or not ours; restore it from a back-up") from error
-        if "locked" in text:
-            raise UserError(f"{folder}: another program is writing to this project; close it and try again") from error
-        if "readonly" in text or "unable to open" in text:
-            raise UserError(
-                f"{folder}: cannot be written; check the permissions or copy the project elsewhere"
-            ) from error
-        raise
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise UserError(
-                f"{folder}: the disk is full; free some space and try again, nothing was changed"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(f"{folder}: cannot be written; check the permissions or choose another folder") from error
-        raise
-
-
-def _image_to_row(record: ImageRecord) -> tuple[Any, ...]:
-    return (
-        record.image_id,
-        record.name,
-        str(record.path),
-        record.condition,
-        json.dumps(record.channel_names),
-        record.pixel_size_um,
-        *record.shape,
-        record.angle_deg,
-        record.state,
-        record.note,
-        record.recipe_hash,
-        record.labels_revision,
-    )
-
-
-def _image_from_row(row: sqlite3.Row) -> ImageRecord:
-    return ImageRecord(
-        image_id=row["image_id"],
-        name=row["name"],
-        path=Path(row["path"]),
-        condition=row["condition"],
-        channel_names=tuple(json.loads(row["channel_names"])),
-        pixel_size_um=row["pixel_size_um"],
-        shape=(row["channels"], row["height"], row["width"]),
-        angle_deg=row["angle_deg"],
-        state=row["state"],
-        note=row["note"],
-        recipe_hash=row["recipe_hash"],
-        labels_revision=row["labels_revision"],
-    )
-
-
 def _cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Rows as plain Python values; SQLite knows no NumPy scalars, and NaN is NULL there."""
     columns: list[list[Any]] = [frame.index.tolist()]
@@ -423,7 +301,8 @@ def _cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     return zip(*columns, strict=True)
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as the project writes it: UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 

@@ -13,7 +13,7 @@ from cell_curator.core.patches import patch_thumbnail
 from cell_curator.widgets.runner import Background
 
 if TYPE_CHECKING:
-    from cell_curator.io.project import ImageRecord
+    from cell_curator.io.records import ImageRecord
     from cell_curator.session import Session
 
 _HEADS = ("Image", "Condition", "Cells", "State")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cell_curator.core.cells import VERDICTS
 from cell_curator.core.jobs import Job, UserError, each
 from cell_curator.io.folders import make_folder
-from cell_curator.io.project import ImageRecord, StoredEmbedding
+from cell_curator.io.records import ImageRecord, StoredEmbedding
 
 Shape = tuple[int, int]
 

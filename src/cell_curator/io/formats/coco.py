@@ -33,7 +33,7 @@ from cell_curator.io.formats.base import (
     read_json,
 )
 from cell_curator.io.formats.outlines import Canvas, Polygon, numbered, trace
-from cell_curator.io.project import ImageRecord
+from cell_curator.io.records import ImageRecord
 
 FILE = "annotations.json"
 _KEPT = ("cell_id", "label", "verdict", "cluster", "flags")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, each
 from cell_curator.io.formats.base import Content
-from cell_curator.io.project import ImageRecord
+from cell_curator.io.records import ImageRecord
 
 _LENGTHS = ("y", "x", "perimeter", "major_axis", "minor_axis")
 
