@@ -167,19 +167,102 @@ def test_channels_saved_last_are_brought_to_the_front(tmp_path, noise):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), np.moveaxis(array, -1, 0))
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({}, "stack of 30 planes, of unknown kind"),
-        ({"imagej": True, "metadata": {"axes": "ZYX"}}, r"stack of 30 planes, depth \(Z\)"),
-        ({"ome": True, "metadata": {"axes": "TYX"}}, r"stack of 30 planes, time \(T\)"),
-    ],
-)
-def test_a_stack_is_refused_with_the_way_out(tmp_path, noise, options, words):
-    tifffile.imwrite(tmp_path / "a.tif", noise(30, 20, 20), photometric="minisblack", **options)
+def pages(folder, stack):
+    """A file of several pages that says nothing of them."""
+    with tifffile.TiffWriter(folder / "a.tif") as writer:
+        for page in stack:
+            writer.write(page, contiguous=False, metadata=None)
+
+
+KINDS = {
+    "unnamed": (pages, "Z", (30, 20, 24)),
+    "array": ({}, "Z", (30, 20, 24)),
+    "ImageJ": ({"imagej": True, "metadata": {"axes": "ZYX"}}, "Z", (30, 20, 24)),
+    "ImageJ channels": ({"imagej": True, "metadata": {"axes": "ZCYX"}}, "Z", (5, 2, 20, 24)),
+    "ImageJ packed": ({"imagej": True, "compression": "zlib", "metadata": {"axes": "TCYX"}}, "T", (3, 2, 20, 24)),
+    "ImageJ big-endian": ({"imagej": True, "byteorder": ">", "metadata": {"axes": "TYX"}}, "T", (30, 20, 24)),
+    "OME": ({"ome": True, "metadata": {"axes": "TYX"}}, "T", (30, 20, 24)),
+    "OME channels first": ({"ome": True, "compression": "zlib", "metadata": {"axes": "CZYX"}}, "Z", (2, 6, 20, 24)),
+    "OME tiled": ({"ome": True, "tile": (16, 16), "metadata": {"axes": "ZCYX"}}, "Z", (6, 3, 40, 24)),
+    "OME one plane of two": ({"ome": True, "metadata": {"axes": "TZYX"}}, "T", (4, 1, 20, 24)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_plane_of_a_stack_is_that_of_the_array(tmp_path, noise, kind):
+    options, axis, shape = KINDS[kind]
+    stack = (noise(*shape).astype(np.uint16) * 257) ^ 3
+    if callable(options):
+        options(tmp_path, stack)
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", **options)
+    info = read_info(tmp_path / "a.tif")
+    axes = options["metadata"]["axes"].index(axis) if options and not callable(options) else 0
+    planes = np.moveaxis(stack, axes, 0)
+    planes = planes.reshape(len(planes), -1, *planes.shape[-2:])
+    assert (info.axis, info.planes, info.shape) == (axis, len(planes), planes.shape[1:])
+    for plane in info.numbers:
+        pixels, same = read_image_with_info(tmp_path / "a.tif", plane)
+        np.testing.assert_array_equal(pixels, planes[plane])
+        assert pixels.dtype == np.uint16
+        assert same == info
+
+
+def test_colour_time_lapses_are_read(tmp_path, noise):
+    stack = noise(6, 20, 24, 3)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="rgb", metadata={"axes": "TYXS"})
+    assert read_info(tmp_path / "a.tif").channel_names == ("red", "green", "blue")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", 4), np.moveaxis(stack[4], -1, 0))
+
+
+def test_one_plane_is_read_without_decoding_the_others(tmp_path, noise, monkeypatch):
+    metadata = {"axes": "ZYX"}
+    tifffile.imwrite(tmp_path / "a.tif", noise(12, 64, 64), imagej=True, compression="zlib", metadata=metadata)
+    read: list[int] = []
+    inner = tifffile.FileHandle.read_segments
+
+    def counted(self, offsets, *arguments, **named):
+        read.extend(offsets)
+        return inner(self, offsets, *arguments, **named)
+
+    monkeypatch.setattr(tifffile.FileHandle, "read_segments", counted)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        offsets = file.pages[7].dataoffsets
+        strips = {offset for page in file.pages for offset in page.dataoffsets}
+    read_image(tmp_path / "a.tif", 7)
+    assert set(read) & strips <= set(offsets)
+
+
+def test_a_stack_is_refused_where_one_image_is_needed(tmp_path, noise):
+    tifffile.imwrite(tmp_path / "a.tif", noise(30, 20, 20), imagej=True, metadata={"axes": "TYX"})
+    with pytest.raises(UserError, match=r"a\.tif: is a stack of 30 planes, time \(T\), where one .*; export single"):
+        read_image(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif: has 30 planes, so there is no plane 31; put"):
+        read_image(tmp_path / "a.tif", 30)
+    write_tiff(tmp_path / "b.tif", noise(20, 20))
+    Image.fromarray(noise(20, 20)).save(tmp_path / "b.png")
+    for name in ("b.tif", "b.png"):
+        with pytest.raises(UserError, match="is no stack any more, so there is no plane 3; put"):
+            read_image(tmp_path / name, 2)
+
+
+def test_depth_and_time_in_one_file_are_refused_with_the_way_out(tmp_path, noise):
+    tifffile.imwrite(tmp_path / "a.tif", noise(5, 3, 20, 20), imagej=True, metadata={"axes": "TZYX"})
     for read in (read_info, read_image):
-        with pytest.raises(UserError, match=rf"a\.tif: is a {words}; export single planes"):
+        with pytest.raises(UserError, match=r"has planes 5 in time \(T\) and 3 in depth \(Z\); split it"):
             read(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", noise(2, 6, 20, 20), metadata={"axes": "RZYX"}, photometric="minisblack")
+    with pytest.raises(UserError, match="has axes RZYX of 2 × 6 × 20 × 20, more than"):
+        read_info(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("packing", [None, "zlib"])
+def test_a_stack_that_is_cut_short_says_so(tmp_path, noise, packing):
+    tifffile.imwrite(tmp_path / "a.tif", noise(9, 60, 60), imagej=True, compression=packing, metadata={"axes": "ZYX"})
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cut short"):
+        read_image(tmp_path / "a.tif", 8)
 
 
 def test_many_channels_with_ome_names_are_read(tmp_path, noise):

@@ -3,7 +3,7 @@
 TIFF and OME-TIFF are read in `tiff`, PNG, JPEG and BMP in `raster`. What a file is is told from its
 first bytes, not from its name. Everything leaves here as uint8, uint16 or finite float32;
 what had to be changed for that is in ``ImageInfo.notes``. Originals are never written to.
-Not for label images (`labels`) and not for stacks in depth or time.
+Stacks in depth and time lapses are read plane by plane. Not for label images (`labels`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cell_curator.core.jobs import UserError
 from cell_curator.io import raster, tiff
 from cell_curator.io.tiff import Plane, write_tiff
+from cell_curator.io.tiff_axes import check_plane
 
 __all__ = [
     "ImageInfo",
@@ -57,6 +58,10 @@ class ImageInfo:
         Edge of a pixel in µm, or None where the file does not say (or says 72 dpi).
     notes
         What a user should know: planes left out, pixels replaced. One short sentence each.
+    axis
+        ``"Z"`` for a stack in depth, ``"T"`` for a time lapse, ``""`` for a single image.
+    planes
+        How many planes the stack has; ``shape`` is that of one.
     """
 
     path: Path
@@ -65,6 +70,13 @@ class ImageInfo:
     channel_names: tuple[str, ...]
     pixel_size_um: float | None
     notes: tuple[str, ...] = ()
+    axis: str = ""
+    planes: int = 1
+
+    @property
+    def numbers(self) -> tuple[int | None, ...]:
+        """What to give `read_image` as ``plane`` to read all there is, one after the other."""
+        return tuple(range(self.planes)) if self.axis else (None,)
 
 
 def natural_key(text: str) -> tuple[Any, ...]:
@@ -149,8 +161,8 @@ def read_info(path: Path | str) -> ImageInfo:
     return _info(Path(path), read_plane(Path(path), pixels=False))
 
 
-def read_image(path: Path | str) -> NDArray[Any]:
-    """Read an image as (C, Y, X): uint8, uint16 or finite float32.
+def read_image(path: Path | str, plane: int | None = None) -> NDArray[Any]:
+    """Read an image, or one ``plane`` (counted from 0) of a stack, as (C, Y, X): uint8, uint16 or finite float32.
 
     bool becomes 0/255. Wider or signed integers become uint16 where all values fit, else
     float32; float64 becomes float32. NaN and −inf become the least finite value, +inf the
@@ -159,13 +171,13 @@ def read_image(path: Path | str) -> NDArray[Any]:
     Raises
     ------
     UserError
-        Missing, empty, truncated, not an image, a stack, complex or CMYK, without pixels or
-        with absurdly many: one line that names the file and the remedy.
+        Missing, empty, truncated, not an image, a stack of which no plane was named, complex or CMYK, without
+        pixels or with absurdly many: one line that names the file and the remedy.
     """
-    return read_image_with_info(path)[0]
+    return read_image_with_info(path, plane)[0]
 
 
-def read_image_with_info(path: Path | str) -> tuple[NDArray[Any], ImageInfo]:
+def read_image_with_info(path: Path | str, plane: int | None = None) -> tuple[NDArray[Any], ImageInfo]:
     """Pixels as `read_image`, and the info with notes on what had to be changed.
 
     Raises
@@ -174,28 +186,32 @@ def read_image_with_info(path: Path | str) -> tuple[NDArray[Any], ImageInfo]:
         As `read_image`.
     """
     path = Path(path)
-    plane = read_plane(path)
-    assert plane.pixels is not None
-    pixels, notes = _plain_numbers(path, plane.pixels)
-    return pixels, _info(path, replace(plane, notes=plane.notes + notes))
+    stored = read_plane(path, plane=plane)
+    assert stored.pixels is not None
+    pixels, notes = _plain_numbers(path, stored.pixels)
+    return pixels, _info(path, replace(stored, notes=stored.notes + notes))
 
 
-def _info(path: Path, plane: Plane) -> ImageInfo:
+def _info(path: Path, stored: Plane) -> ImageInfo:
     return ImageInfo(
         path,
-        plane.shape,
-        str(plane.dtype.newbyteorder("=")),
-        plane.channel_names,
-        plane.pixel_size_um,
-        plane.notes,
+        stored.shape,
+        str(stored.dtype.newbyteorder("=")),
+        stored.channel_names,
+        stored.pixel_size_um,
+        stored.notes,
+        stored.axis,
+        stored.planes,
     )
 
 
-def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plane:
+def read_plane(path: Path, *, plane: int | None = None, pixels: bool = True, colours: bool = True) -> Plane:
     """The image as it is stored, by the reader its first bytes ask for (for `labels` and for here).
 
     Parameters
     ----------
+    plane
+        Which plane of a stack to decode.
     pixels
         Decode them, or read only the header.
     colours
@@ -219,8 +235,9 @@ def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plan
         raise UserError(f"{path}: is empty (0 bytes); copy or export it again")
     try:
         if head[:4] in _TIFF_MAGIC:
-            return tiff.read_plane(path, pixels=pixels, colours=colours)
+            return tiff.read_plane(path, plane=plane, pixels=pixels, colours=colours)
         if head.startswith(raster.MAGIC):
+            check_plane(path, plane, "", 1)
             return raster.read_plane(path, head, pixels=pixels, colours=colours)
     except MemoryError:
         raise UserError(f"{path}: is too large for this computer's memory; cut it into tiles") from None

@@ -1,7 +1,7 @@
 """One plane of a TIFF file, with its channels, names and pixel size; and writing one.
 
-Reads plain, ImageJ, OME, palette, planar and compressed TIFF through tifffile. Not for
-stacks: a file with depth or time is refused with a line that says what to do. What becomes
+Reads plain, ImageJ, OME, palette, planar and compressed TIFF through tifffile. Of a stack in depth or a
+time lapse one plane is read without decoding the others; a file with both is refused. What becomes
 of odd number types is decided in `images`, which is the door to use.
 """
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import UserError
 from cell_curator.io.atomic import atomic_file
+from cell_curator.io.tiff_axes import Order, check_plane, order_of, stored
 
 MAX_PIXELS = 2**32
 """Images that declare more pixels than this are refused before anything is decoded."""
@@ -29,7 +30,6 @@ MAX_PIXELS = 2**32
 BELIEVABLE_UM = (0.002, 20.0)
 """Pixel sizes outside (µm) are screen resolutions (72 dpi = 353 µm) or unset fields."""
 
-_AXIS_WORDS = {"Z": "depth (Z)", "T": "time (T)", "R": "position (R)"}
 _UNITS_UM = {
     "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00b5m": 1.0,
     "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25400.0, "pm": 1e-6, "å": 1e-4,
@@ -43,7 +43,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 class Plane:
     """What a reader knows of an image before (and after) decoding its pixels.
 
-    ``pixels`` is (C, Y, X) in the type stored, or None where only the header was asked for.
+    ``pixels`` is (C, Y, X) in the type stored, or None where only the header was asked for. A stack has
+    ``axis`` ``"Z"``, a time lapse ``"T"``, and ``planes`` says how many there are; ``shape`` is that of one.
     """
 
     shape: tuple[int, int, int]
@@ -52,6 +53,8 @@ class Plane:
     pixel_size_um: float | None
     notes: tuple[str, ...]
     pixels: NDArray[Any] | None
+    axis: str = ""
+    planes: int = 1
 
 
 def check_size(path: Path, height: int, width: int, channels: int = 1) -> None:
@@ -77,15 +80,17 @@ def check_size(path: Path, height: int, width: int, channels: int = 1) -> None:
         )
 
 
-def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plane:
+def read_plane(path: Path, *, plane: int | None = None, pixels: bool = True, colours: bool = True) -> Plane:
     """Header, and with ``pixels`` the data, of the first image in a TIFF file.
 
-    With ``colours`` a colour table is applied; without, the stored numbers are returned.
+    ``plane`` is the number, from 0, of the plane of a stack whose pixels are wanted. With ``colours`` a colour
+    table is applied; without, the stored numbers are returned.
 
     Raises
     ------
     UserError
-        A stack in depth or time, CMYK, a truncated or damaged file, no pixels.
+        A stack of which no plane was named, depth and time in one file, CMYK, a truncated or damaged file, no
+        pixels.
     """
     with _opened(path) as tiff:
         series = tiff.series[0]
@@ -93,14 +98,14 @@ def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plan
         notes = []
         if len(tiff.series) > 1:
             notes.append(f"holds {len(tiff.series)} images; the first is used")
-        order = _channels_first(path, series, tiff)
+        order = order_of(path, series, tiff)
         shape = (order.channels, *order.size)
         check_size(path, *order.size, order.channels)
         names = _channel_names(tiff, order)
         data = None
         if pixels:
-            _check_complete(path, series)
-            data = order.arrange(series.asarray())
+            check_plane(path, plane, order.axis, order.planes)
+            data = order.arrange(stored(path, tiff, series, order, plane))
             data = _as_shown(page, tiff, data) if colours else data
             shape = (data.shape[0], *order.size)
         elif colours and _real_palette(page, tiff):
@@ -108,7 +113,7 @@ def read_plane(path: Path, *, pixels: bool = True, colours: bool = True) -> Plan
         if shape[0] != len(names):
             names = ("red", "green", "blue")[: shape[0]] if shape[0] <= 3 else default_names(shape[0])
         size = _pixel_size(tiff)
-        return Plane(shape, np.dtype(series.dtype), names, size, tuple(notes), data)
+        return Plane(shape, np.dtype(series.dtype), names, size, tuple(notes), data, order.axis, order.planes)
 
 
 def one_line(error: Exception) -> str:
@@ -127,6 +132,7 @@ def write_tiff(
     *,
     pixel_size_um: float | None = None,
     channel_names: tuple[str, ...] = (),
+    axis: str = "C",
 ) -> None:
     """Write (Y, X) or (C, Y, X) as a zlib-compressed ImageJ-readable TIFF, whole or not at all.
 
@@ -139,6 +145,8 @@ def write_tiff(
         Edge of a pixel in µm.
     channel_names
         One per channel.
+    axis
+        What the first of three axes is: ``"C"``, or ``"Z"`` or ``"T"`` for a stack.
 
     Raises
     ------
@@ -149,7 +157,7 @@ def write_tiff(
     """
     if image.ndim not in (2, 3):
         raise ValueError(f"expected (Y, X) or (C, Y, X), got shape {image.shape}")
-    axes = "CYX" if image.ndim == 3 else "YX"
+    axes = f"{axis}YX" if image.ndim == 3 else "YX"
     options: dict[str, Any] = {"metadata": {"axes": axes}}
     if image.dtype in (np.uint8, np.uint16, np.float32):
         options["imagej"] = True
@@ -185,85 +193,6 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
         ) from error
     except Exception as error:  # every codec has its own kinds of error
         raise UserError(f"{path}: is damaged or cut short ({one_line(error)}); copy or export it again") from error
-
-
-@dataclass(frozen=True)
-class _Order:
-    """How the axes of a series become (C, Y, X)."""
-
-    axes: str
-    shape: tuple[int, ...]
-    drop_alpha: bool
-    rgb: bool
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
-
-    @property
-    def channels(self) -> int:
-        rest = [n for axis, n in zip(self.axes, self.shape, strict=True) if axis not in "YX"]
-        return int(np.prod(rest, dtype=int)) - self.drop_alpha
-
-    def arrange(self, data: NDArray[Any]) -> NDArray[Any]:
-        data = data.reshape(self.shape)
-        front = [i for i, axis in enumerate(self.axes) if axis not in "YX"]
-        data = data.transpose(*front, self.axes.index("Y"), self.axes.index("X"))
-        return data.reshape(-1, *self.size)[: self.channels]
-
-
-def _channels_first(path: Path, series: Any, tiff: tifffile.TiffFile) -> _Order:
-    """Decide which axes are channels, and refuse stacks."""
-    axes, full = series.get_axes(False), series.get_shape(False)
-    if "Y" not in axes or "X" not in axes:
-        axes, full = series.axes, series.shape
-    kept = [(a, n) for a, n in zip(axes, full, strict=True) if a in "YX" or n != 1]
-    axes, shape = "".join(a for a, _ in kept), tuple(n for _, n in kept)
-    if 0 in series.shape:
-        raise UserError(f"{path}: has no pixels (shape {series.shape}); export the image again")
-    if "Y" not in axes or "X" not in axes:
-        raise UserError(f"{path}: is not an image of rows and columns ({series.shape}); export it again")
-    for axis, planes in kept:
-        if axis in _AXIS_WORDS:
-            raise _stack(path, planes, _AXIS_WORDS[axis])
-    plain = not (tiff.is_imagej or tiff.is_ome)
-    unknown = [(a, n) for a, n in kept if a not in "YXCS"]
-    if plain and len(shape) == 3 and unknown and shape[2] <= 4 < min(shape[:2]):
-        return _Order("YXC", shape, False, False)  # an array saved with its channels last
-    if len(unknown) > 1 or any(n > 4 for _, n in unknown):
-        planes = int(np.prod([n for _, n in unknown], dtype=int))
-        raise _stack(path, planes, "of unknown kind")
-    return _samples(path, series.keyframe, axes, shape)
-
-
-def _samples(path: Path, page: Any, axes: str, shape: tuple[int, ...]) -> _Order:
-    """Colour samples of a pixel: which are light, which is transparency."""
-    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-        raise UserError(f"{path}: is in printing colours (CMYK); save it as RGB or grey levels")
-    samples = shape[axes.index("S")] if "S" in axes else 1
-    rgb = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR) and samples in (3, 4)
-    alpha = any(int(extra) in (1, 2) for extra in page.extrasamples) or (rgb and samples == 4)
-    only = axes.replace("S", "") in ("YX", "XY")
-    return _Order(axes, shape, alpha and only and samples > 1, rgb and only)
-
-
-def _stack(path: Path, planes: int, kind: str) -> UserError:
-    return UserError(
-        f"{path}: is a stack of {planes} planes, {kind}; "
-        "export single planes or a maximum projection (in Fiji: Image ▸ Stacks ▸ Z Project…), "
-        "or mark the planes as channels"
-    )
-
-
-def _check_complete(path: Path, series: Any) -> None:
-    """Segments that lie beyond the end of the file: it was cut short."""
-    end = path.stat().st_size
-    for page in series.pages:
-        if page is None:
-            raise UserError(f"{path}: planes of it are missing; export it again")
-        stops = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
-        if max(stops, default=0) > end:
-            raise UserError(f"{path}: is cut short (the file ends before its pixels do); copy it again")
 
 
 def _colours(page: Any) -> NDArray[np.uint8] | None:
@@ -304,7 +233,7 @@ def _as_shown(page: Any, tiff: tifffile.TiffFile, data: NDArray[Any]) -> NDArray
     return np.ascontiguousarray(np.moveaxis(colours[data[0]], -1, 0))
 
 
-def _channel_names(tiff: tifffile.TiffFile, order: _Order) -> tuple[str, ...]:
+def _channel_names(tiff: tifffile.TiffFile, order: Order) -> tuple[str, ...]:
     """From OME or ImageJ where they name every channel, else red/green/blue or numbers."""
     count = order.channels
     names: list[str] = []
