@@ -2,20 +2,22 @@
 
 Cellpose 4 lies in the overlay folder (see `overlay`); only the network runs there. Diameter and polarity
 are the user's: the network was trained for cells of 7.5 to 120 px, so 0 means that the image is not
-rescaled. Reference: Pachitariu et al., bioRxiv 2025. Trains nothing.
+rescaled. Reference: Pachitariu et al., bioRxiv 2025. How it learns is in `learning`.
 """
 
 from __future__ import annotations
 
 import atexit
+import copy
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,11 @@ from cell_curator.engines.network import read_tensors, resize
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.tiling import Tiling, run_tiles
 from cell_curator.engines.worker import Worker
+
+if TYPE_CHECKING:
+    from cell_curator.engines.finetune import Trained, TrainParameters
+    from cell_curator.engines.training_data import Example
+    from cell_curator.engines.training_material import Material
 
 MODEL = "cpsam"
 """The public weights; used where the model that is set is of another engine."""
@@ -82,6 +89,35 @@ class CellposeSAM:
         """Redo only the mask step of ``result`` with the thresholds of ``params``."""
         return outline(result, params)
 
+    def finetune(
+        self,
+        base: Path,
+        train: Sequence[Example],
+        holdout: Sequence[Example],
+        params: TrainParameters,
+        folder: Path,
+        preview: Example | None = None,
+        resume: bool = True,
+    ) -> Job[Trained]:
+        """See `cell_curator.engines.finetune.finetune`. Flows are computed here, all else in its process."""
+        from cell_curator.engines.training_material import gather
+
+        def decide(planes: NDArray[np.float32], diameter: float) -> Job[bool]:
+            yield from ()
+            return params.polarity == "dark"
+
+        ready = gather(train, holdout, preview, params, decide, DIAMETER)
+        material = yield from scaled(ready, 0.0, 0.0)
+        made: Trained = yield from _process().call(
+            "cell_curator.engines.cellpose_sam:learn_here",
+            weights=base,
+            material=material,
+            params=params,
+            folder=folder,
+            resume=resume,
+        )
+        return made
+
 
 @lru_cache(maxsize=1)
 def _process() -> Worker:
@@ -102,31 +138,64 @@ def look(planes: NDArray[np.float32], weights: Path) -> Job[tuple[NDArray[np.flo
     yield Progress(0.0, "loading the model")
     module, bfloat16 = load(weights)
 
-    def forward(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        import torch
+    return (yield from _run(module, bfloat16, planes))
 
+
+def _run(module: Any, bfloat16: bool, planes: NDArray[np.float32]) -> Job[tuple[NDArray[np.float16], str]]:
+    """Show ``planes`` to the transformer, in bfloat16 if that is said even where its weights are float32."""
+    import torch
+
+    dtype = next(module.parameters()).dtype
+    mixed = bfloat16 and dtype == torch.float32
+
+    def forward(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         data = np.zeros((len(tiles), 3, *tiles.shape[2:]), dtype=np.float32)
         data[:, : min(3, tiles.shape[1])] = tiles[:, :3]
-        with torch.inference_mode():
-            shown = torch.from_numpy(data).to(torch.bfloat16 if bfloat16 else torch.float32)
-            out: NDArray[np.float32] = module(shown)[0].float().numpy()[:, -3:]
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            out: NDArray[np.float32] = module(torch.from_numpy(data).to(dtype))[0].float().numpy()[:, -3:]
         out[:, :2] /= 5
         return out
 
     return (yield from run_tiles(planes, forward, TILES))
 
 
+def learn_here(weights: Path, material: Material, params: TrainParameters, folder: Path, resume: bool) -> Job[Trained]:
+    """Train on from ``weights``; runs where Cellpose 4 is first on the path."""
+    from cell_curator.engines.learning import Trainable, learn
+
+    yield Progress(0.0, "loading the model")
+    module = _built(weights)
+    fast = _bfloat16_is_faster(module)
+    module.diam_labels.data[:] = material.diameter
+
+    def look(planes: NDArray[np.float32]) -> Job[tuple[NDArray[np.float16], str]]:
+        return (yield from _run(module, fast, planes))
+
+    made = yield from learn(
+        Trainable("cellpose-sam", weights, module, 3, fast, look, TILES.side), material, params, folder, resume
+    )
+    load.cache_clear()  # the file may have been read before it was written anew
+    return made
+
+
 @lru_cache(maxsize=1)
 def load(weights: Path) -> tuple[Any, bool]:
-    """The transformer, and whether it runs in bfloat16.
-
-    As many layers as the file holds are built, and its tensors are taken over without a copy.
+    """The transformer to look with, and whether it is in bfloat16.
 
     Raises
     ------
     UserError
         See `look`.
     """
+    import torch
+
+    module = _built(weights)
+    fast = _bfloat16_is_faster(module)
+    return module.to(torch.bfloat16 if fast else torch.float32), fast
+
+
+def _built(weights: Path) -> Any:
+    """The transformer in float32: as many layers as the file holds, its tensors taken over without a copy."""
     import torch
 
     state = read_tensors(weights)
@@ -150,8 +219,7 @@ def load(weights: Path) -> tuple[Any, bool]:
         raise UserError(f"{weights.name}: the layers are not those of Cellpose-SAM; download it again") from error
     if missing:
         raise UserError(f"{weights.name}: layers of Cellpose-SAM are missing; download it again")
-    module.eval()
-    return _faster(module)
+    return module.eval()
 
 
 def _without_torchvision() -> None:
@@ -172,11 +240,11 @@ def _without_torchvision() -> None:
             setattr(sys.modules[module], function, None)
 
 
-def _faster(module: Any) -> tuple[Any, bool]:
-    """The module in the precision that is faster here, by timing one of its layers in both."""
+def _bfloat16_is_faster(module: Any) -> bool:
+    """Whether bfloat16 is faster here than float32, by timing one of the module's layers in both."""
     import torch
 
-    block = module.encoder.blocks[0]
+    block = copy.deepcopy(module.encoder.blocks[0])
     data = torch.zeros((1, 32, 32, module.encoder.patch_embed.proj.weight.shape[0]))
     seconds = {}
     with torch.inference_mode():
@@ -188,5 +256,4 @@ def _faster(module: Any) -> tuple[Any, bool]:
                 block(data.to(dtype))
                 best = min(best, time.perf_counter() - start)
             seconds[dtype] = best
-    fast = seconds[torch.bfloat16] < seconds[torch.float32]
-    return module.to(torch.bfloat16 if fast else torch.float32), fast
+    return bool(seconds[torch.bfloat16] < seconds[torch.float32])

@@ -1,13 +1,16 @@
 """The engine ``cellpose-unet``: Cellpose 1–3's U-Net with automatic diameter and polarity.
 
 Puts together `network` (pixels to flows), `diameter` (how large the cells are, whether they are
-dark) and `masks` (flows to labels), and says why when it finds nothing. Trains nothing.
+dark) and `masks` (flows to labels), and says why when it finds nothing. How it learns is in `learning`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,10 @@ from cell_curator.engines.masks import outline
 from cell_curator.engines.network import Network, load_network, resize
 from cell_curator.engines.preflight import polarity_note, size_note
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, nothing
+
+if TYPE_CHECKING:
+    from cell_curator.engines.finetune import Trained, TrainParameters
+    from cell_curator.engines.training_data import Example
 
 MOST_PIXELS = 300_000_000
 """Most pixels the network is shown of one image (about 5 GB)."""
@@ -75,6 +82,37 @@ class CellposeUNet:
     def rethreshold(self, result: Segmentation, params: SegmentParameters) -> Segmentation:
         """Redo only the mask step of ``result`` with the thresholds of ``params``."""
         return outline(result, params)
+
+    def finetune(
+        self,
+        base: Path,
+        train: Sequence[Example],
+        holdout: Sequence[Example],
+        params: TrainParameters,
+        folder: Path,
+        preview: Example | None = None,
+        resume: bool = True,
+    ) -> Job[Trained]:
+        """See `cell_curator.engines.finetune.finetune`."""
+        from cell_curator.engines.learning import Trainable, learn
+        from cell_curator.engines.training_material import gather
+
+        yield Progress(0.0, "loading the model")
+        network = load_network.__wrapped__(base)  # one of its own: the kept ones must not learn
+
+        def decide(planes: NDArray[np.float32], diameter: float) -> Job[bool]:
+            if params.polarity != "auto":
+                return params.polarity == "dark"
+            guess: Guess = yield from estimate(network, planes, diameter, "auto")
+            return guess.inverted
+
+        ready = gather(train, holdout, preview, params, decide, network.diam_mean)
+        material = yield from scaled(ready, 0.0, 0.0)
+        network.module.diam_labels.data[:] = material.diameter
+        net = Trainable(self.name, base, network.module, network.channels, network.bfloat16, network.predict)
+        made = yield from learn(net, material, params, folder, resume)
+        load_network.cache_clear()  # the file may have been read before it was written anew
+        return made
 
 
 def inverted(planes: NDArray[np.float32], dark: bool) -> NDArray[np.float32]:

@@ -6,10 +6,11 @@ and no image processing in here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ from cell_curator.core.recipe import Channel
 from cell_curator.engines.network import normalise
 from cell_curator.engines.preflight import channel_note, flat_note
 from cell_curator.engines.region import Place, RegionLike, inside_only, place
+
+if TYPE_CHECKING:
+    from cell_curator.engines.finetune import Trained, TrainParameters
+    from cell_curator.engines.training_data import Example
 
 
 class SegmentParameters(Parameters):
@@ -145,6 +150,19 @@ class Segmenter(Protocol):
         """Redo only the mask step of ``result`` with the thresholds of ``params``. Loads no network."""
         ...
 
+    def finetune(
+        self,
+        base: Path,
+        train: Sequence[Example],
+        holdout: Sequence[Example],
+        params: TrainParameters,
+        folder: Path,
+        preview: Example | None,
+        resume: bool,
+    ) -> Job[Trained]:
+        """Train on from the weights ``base``; see `cell_curator.engines.finetune.finetune`."""
+        ...
+
 
 @dataclass(frozen=True)
 class EngineState:
@@ -197,7 +215,7 @@ def segment_image(
     shown = np.stack([np.zeros_like(planes[0]) if plane is None else plane for plane in planes])
     if where is not None:
         shown = shown[:, *where.window]
-    with _threads(params.threads):
+    with limited_threads(params.threads):
         found = yield from engine.segment(shown, params)
     if not found.count and (flat := flat_note(channels[0])):
         found = replace(found, notes=(flat,))
@@ -290,7 +308,7 @@ def _placed(found: Segmentation, where: Place) -> Segmentation:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def limited_threads(count: int) -> Iterator[None]:
     """Let torch and numba use ``count`` threads at most (0: as many as they do now)."""
     if not count:
         yield

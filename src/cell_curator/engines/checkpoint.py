@@ -1,0 +1,117 @@
+"""Weights and checkpoints of a training on disk: whole or not at all, and read without running code.
+
+A checkpoint holds the network, the optimiser and the `Ledger` of one training, which its fingerprint
+names. Random numbers need no place in it: every pass draws from a seed of its own.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from cell_curator.core.jobs import UserError
+from cell_curator.io.atomic import write_atomic
+
+
+@dataclass
+class Ledger:
+    """How far a training has come.
+
+    Parameters
+    ----------
+    epoch
+        Passes that ended.
+    step
+        Steps done in all.
+    within
+        Steps done of the pass that is running.
+    loss_sum, tiles
+        Over the pass that is running.
+    seconds
+        Spent so far.
+    curve
+        ``[epoch, loss, hold-out loss or None]`` of the passes that ended.
+    holdout_before
+        Hold-out loss of the base.
+    best_epoch, best_loss
+        What is kept; 0: nothing yet.
+    waited
+        Looks since the best.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    within: int = 0
+    loss_sum: float = 0.0
+    tiles: int = 0
+    seconds: float = 0.0
+    curve: list[list[Any]] = field(default_factory=list)
+    holdout_before: float | None = None
+    best_epoch: int = 0
+    best_loss: float | None = None
+    waited: int = 0
+
+
+def save_weights(module: Any, path: Path) -> None:
+    """Write the weights as stock Cellpose does: float32, so that what was judged is what is kept."""
+    import torch
+
+    state = {
+        name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in module.state_dict().items()
+    }
+    _save(state, path, torch)
+
+
+def save_checkpoint(path: Path, fingerprint: str, module: Any, optimiser: Any, ledger: Ledger) -> None:
+    """Write all that is needed to go on exactly."""
+    import torch
+
+    content = {
+        "fingerprint": fingerprint,
+        "weights": module.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "ledger": asdict(ledger),
+    }
+    _save(content, path, torch)
+
+
+def _save(content: dict[str, Any], path: Path, torch: Any) -> None:
+    # By way of memory: a full disk is then the file's error, which has a remedy, and not torch's.
+    made = io.BytesIO()
+    torch.save(content, made)
+    write_atomic(path, lambda file: file.write(made.getbuffer()))
+
+
+def load_checkpoint(path: Path, fingerprint: str, module: Any, optimiser: Any) -> Ledger | None:
+    """Go on from the checkpoint at ``path``; None, and nothing changed, if there is none of this training."""
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["fingerprint"] != fingerprint or set(content["ledger"]) != {f.name for f in fields(Ledger)}:
+            return None
+        weights, moments = content["weights"], content["optimiser"]
+    except (OSError, UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    module.load_state_dict(weights)
+    optimiser.load_state_dict(moments)
+    return Ledger(**content["ledger"])
+
+
+def forget(paths: Iterable[Path]) -> None:
+    """Delete files of a training that are no longer of use."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+
+
+def stopped_by_disk(error: UserError, epoch: int) -> UserError:
+    """What to tell of a training that could not write its files."""
+    kept = f"; the network of pass {epoch} is kept" if epoch else ""
+    return UserError(f"training stopped, since it could not be saved: {error}{kept}")
