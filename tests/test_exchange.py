@@ -12,10 +12,12 @@ import pytest
 
 from cell_curator.cli import exchange as commands
 from cell_curator.core.jobs import UserError, drive
+from cell_curator.core.regions import HOLDOUT, REVIEWED
 from cell_curator.exchange import export, import_cells
 from cell_curator.io.formats.registry import FORMATS, READ, WRITTEN, by_name
 from cell_curator.io.images import read_image, write_tiff
 from cell_curator.io.labels import read_labels, write_labels
+from cell_curator.marking import mark
 from cell_curator.session import Session
 from small_project import CIRCLES, SHAPE, execute, mapped, session  # noqa: F401
 from test_cli import invoke, refused
@@ -52,6 +54,21 @@ def decided(session):  # noqa: F811
 
 
 # ---------------------------------------------------------------------- there and back
+
+
+@pytest.mark.parametrize("name", ["labels", "coco", "ome-zarr"])
+def test_what_was_locked_away_stays_so_in_another_project(decided, name, tmp_path):
+    first, second = (record.image_id for record in decided.images)
+    mark(decided, first, REVIEWED, [(2, 3), (2, 40.5), (50, 40.5)])
+    mark(decided, second, HOLDOUT)
+    drive(export(decided, tmp_path / "out", by_name(name)))
+    other = fresh(decided, tmp_path)
+    for _ in range(2):  # the second time there is nothing new
+        drive(import_cells(other, tmp_path / "out"))
+        assert [(r.image_id, r.kind, r.corners) for r in other.regions()] == [
+            (r.image_id, r.kind, r.corners) for r in decided.regions()
+        ]
+    other.close()
 
 
 @pytest.mark.parametrize("name", MASKS)

@@ -24,9 +24,11 @@ from cell_curator.io.formats import csv
 from cell_curator.io.formats.base import Content, Format, Incoming, Labelled, Shape
 from cell_curator.io.formats.registry import find
 from cell_curator.io.labels import check_shape, notes_on
+from cell_curator.io.marks import MARKS, read_marks, write_marks
 from cell_curator.io.project import Change
 from cell_curator.io.recipes import write_recipe
 from cell_curator.io.records import ImageRecord
+from cell_curator.marking import mark
 from cell_curator.session import Session
 
 _MASK_ENDINGS = ("_cp_masks", "_masks", "_labels", "_seg")
@@ -87,6 +89,9 @@ def export(session: Session, out: Path, form: Format, *, rejected: bool = False)
         angles = {record.name: record.angle_deg for record in session.images if record.angle_deg is not None}
         write_recipe(out / "recipe.json", session.get(Recipe), angles)
         files = (*files, out / "recipe.json")
+    if out.is_dir() and session.regions():
+        write_marks(out / MARKS, session.regions(), {record.image_id: record.name for record in session.images})
+        files = (*files, out / MARKS)
     left_out = int((session.cells.frame["verdict"] == "rejected").sum()) if drop else 0
     notes = (f"{left_out} rejected cells were left out (--rejected writes them too)",) if left_out else ()
     return Exported(files, notes)
@@ -148,7 +153,22 @@ def import_cells(
         failed.append((str(file[0]), str(error)))
 
     yield from scaled(each(_chosen(files), one, name=lambda file: file[1], failed=note), 0.0, 1.0)
+    if (source / MARKS).is_file():
+        notes += _take_marks(session, source / MARKS)
     return Imported(form, cells, tuple(notes), tuple(failed))
+
+
+def _take_marks(session: Session, path: Path) -> list[str]:
+    """Mark what the file says, where it is not marked already; returns lines on images that are not here."""
+    ids = {record.name: record.image_id for record in session.images}
+    there = {(region.image_id, region.kind, region.corners) for region in session.regions()}
+    strange = []
+    for name, kind, corners in read_marks(path):
+        if name not in ids:
+            strange.append(f"{path}: there is no image {name} here to mark {kind}")
+        elif (ids[name], kind, corners) not in there:
+            mark(session, ids[name], kind, corners or None)
+    return strange
 
 
 def store(session: Session, record: ImageRecord, incoming: Incoming, verdict: str = "accepted") -> int:

@@ -111,6 +111,8 @@ _ORDER = (
     "restore",
     "segment",
     "evaluate",
+    "train",
+    "rounds",
     "outliers",
     "embed",
     "export",

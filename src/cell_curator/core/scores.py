@@ -6,7 +6,7 @@ et al. 2021) and StarDist (Schmidt et al. 2018), not the area under a precisionâ
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,3 +192,45 @@ def _lying_on(predicted: NDArray[np.integer[Any]], there: NDArray[np.bool_]) -> 
     inside = np.bincount(place.ravel(), there.ravel(), minlength=len(values))
     lying: NDArray[np.bool_] = (inside > JUDGED * area)[values != 0]
     return lying
+
+
+def judged(predicted: NDArray[np.int32], known: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The predicted cells that can be called right or wrong: half or more of them lies where the truth is known.
+
+    Parameters
+    ----------
+    predicted
+        ``(Y, X)``, 0 = background.
+    known
+        ``(Y, X)``: where a person said of every pixel what it is.
+    """
+    area = np.bincount(predicted.ravel())
+    inside = np.bincount(predicted.ravel(), known.ravel(), minlength=len(area))
+    kept = 2 * inside >= area
+    kept[0] = False
+    return np.where(kept[predicted], predicted, 0).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Scores of several images: means of AP over images, sums of the counts."""
+
+    ap50: float
+    ap75: float
+    ap90: float
+    splits: int
+    merges: int
+    misses: int
+    images: int
+    cells: int
+
+
+def summary(scores: Sequence[Scores]) -> Summary | None:
+    """All of them in one; None for none."""
+    if not scores:
+        return None
+    ap50, ap75, ap90 = (float(np.mean([one.ap[iou] for one in scores])) for iou in THRESHOLDS)
+    splits, merges, misses, cells = (
+        sum(getattr(one, name) for one in scores) for name in ("splits", "merges", "misses", "n_true")
+    )
+    return Summary(ap50, ap75, ap90, splits, merges, misses, len(scores), cells)

@@ -27,7 +27,7 @@ FORMATS: tuple[Format, ...] = (
 WRITTEN = tuple(form for form in FORMATS if form.write)
 READ = tuple(form for form in FORMATS if form.read)
 
-_OURS = ("recipe.json", "card.json")
+_OURS = ("recipe.json", "card.json", "marks.json")
 _RECOGNISED = tuple(form for form in READ if form not in (label_files.PNG, coco.POLYGONS))
 
 
