@@ -54,6 +54,13 @@ def keep(session: Session, image_id: int, found: Segmentation, parameters: Segme
         _write(_file(session, image_id), key, found)
 
 
+def forget(session: Session, image_id: int) -> None:
+    """Drop what is kept of an image whose cells were found in another way."""
+    with session.lock:
+        _memory.get(session, OrderedDict()).pop(image_id, None)
+    _file(session, image_id).unlink(missing_ok=True)
+
+
 def recall(session: Session, image_id: int, parameters: SegmentParameters) -> Segmentation | None:
     """What the network made of an image, if it was asked with the same picture, model and diameter."""
     key = _key(session, image_id, parameters)
@@ -86,7 +93,8 @@ def _key(session: Session, image_id: int, parameters: SegmentParameters) -> dict
     """Everything that decides what the network answers."""
     values = parameters.model_dump(mode="json", include=set(_LOOK))
     recipe = session.recipe_for(image_id).hash if parameters.source == "prepared" else ""
-    return {**values, "recipe": recipe, "path": str(session.image(image_id).path)}
+    record = session.image(image_id)
+    return {**values, "recipe": recipe, "path": str(record.path), "plane": record.plane}
 
 
 def _file(session: Session, image_id: int) -> Path:

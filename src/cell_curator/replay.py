@@ -7,18 +7,25 @@ pixels themselves, so labels come out the same.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cell_curator.adding import add_file
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.pixel_runs import PixelRuns
 from cell_curator.editing import TOOLS, edit
 from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.engines.volumes import StackParameters
 from cell_curator.io.images import read_info
 from cell_curator.io.project import Change, Project
-from cell_curator.io.records import ImageRecord
+from cell_curator.marking import mark, unmark, unmark_region
+from cell_curator.project_models import models_folder
+from cell_curator.series import join
 from cell_curator.session import Session
+from cell_curator.workflow import StepReport, segment_each
 
 _JOBS = {"score": "score_outliers", "map": "embed", "cluster": "recluster"}
 _HEAD = """# The work on {name}, as its journal tells it ({count} entries).
@@ -48,19 +55,11 @@ class Replay:
 
     def add_image(self, name: str, path: str, *, condition: str) -> None:
         """Add an image under the name it had."""
-        info = read_info(Path(path))
-        image_id = max((record.image_id for record in self.session.images), default=0) + 1
-        record = ImageRecord(
-            image_id,
-            name,
-            Path(path),
-            condition,
-            info.channel_names,
-            info.pixel_size_um,
-            info.shape,
-            note="; ".join(info.notes),
-        )
-        self.session.commit(Change("add image", {"name": name, "path": path}, images=(record,)))
+        add_file(self.session, replace(read_info(Path(path)), path=Path(path)), [name], condition)
+
+    def add_stack(self, names: Sequence[str], path: str, planes: Sequence[int], *, condition: str) -> None:
+        """Add planes of a stack under the names they had."""
+        add_file(self.session, replace(read_info(Path(path)), path=Path(path)), names, condition, planes)
 
     def settings(self, values: Mapping[str, Any]) -> None:
         """Store parameters by the name of their model."""
@@ -69,9 +68,17 @@ class Replay:
     def segment(self, image: str, parameters: Mapping[str, Any], *, region: Sequence[Any] | None = None) -> None:
         """Find the cells of one image, or of a region of it."""
         self.session.put(SegmentParameters.model_validate(dict(parameters)))
-        report = drive(self.session.segment([self._image(image)], region))
-        if report.failed:
-            raise UserError(f"{image}: {report.failed[0][1]}")
+        _check(drive(segment_each(self.session, [self._image(image)], region)))
+
+    def segment_stack(self, image: str, parameters: Mapping[str, Any], stack: Mapping[str, Any]) -> None:
+        """Find the cells of the stack that an image is a plane of."""
+        self.session.put(SegmentParameters.model_validate(dict(parameters)))
+        self.session.put(StackParameters.model_validate(dict(stack)))
+        _check(drive(self.session.segment([self._image(image)])))
+
+    def stitch(self, image: str, threshold: float, *, only: bool = False) -> None:
+        """Give cells that go on from plane to plane one label."""
+        join(self.session, self._image(image), threshold, only=only)
 
     def remove_images(self, images: Sequence[str]) -> None:
         """Take images out of the project."""
@@ -102,6 +109,25 @@ class Replay:
         """Turn one image by hand."""
         self.session.set_turn(self._image(image), angle_deg)
 
+    def mark(self, image: str, kind: str, added: Sequence[Any], removed: Sequence[Any]) -> None:
+        """Mark parts of an image, or all of it (no corners), or take marks away."""
+        image_id = self._image(image)
+        if added:
+            mark(self.session, image_id, kind, added[0] or None)
+            return
+        gone = [tuple(map(tuple, corners)) for corners in removed]
+        there = [region for region in self.session.regions(image_id) if region.kind == kind]
+        if len(gone) == len(there):
+            unmark(self.session, image_id, kind)
+        else:
+            unmark_region(self.session, next(region.region_id for region in there if region.corners == gone[0]))
+
+    def models_from(self, folder: str) -> None:
+        """Bring the models that were trained in the other project; they are not trained again."""
+        if Path(folder).is_dir():
+            target = models_folder(self.session)
+            shutil.copytree(folder, target, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+
     def undo(self) -> None:
         """Take the last step back."""
         self.session.undo()
@@ -125,6 +151,11 @@ class Replay:
         raise UserError(f"there is no image {name!r} here; its 'add image' line comes first")
 
 
+def _check(report: StepReport) -> None:
+    if report.failed:
+        raise UserError(": ".join(report.failed[0]))
+
+
 def script(project: Project, file: str = "replay.py") -> str:
     """The project's journal as the text of a Python script."""
     journal = project.journal()
@@ -134,6 +165,8 @@ def script(project: Project, file: str = "replay.py") -> str:
     lines = [_HEAD.format(name=_word(project.folder.name), count=len(journal), file=_word(file))]
     if untold:
         lines.append(f"work.settings({untold!r})")
+    if (journal["action"] == "round").any():
+        lines.append(f"work.models_from({str((project.folder / 'models').resolve())!r})")
     for entry in journal.to_dict("records"):
         line = _line(entry, conditions)
         # What comes from the project is only ever written as a literal, so that no name can run as code.
@@ -164,6 +197,9 @@ def _line(entry: Entry, conditions: Mapping[str, str]) -> str:
         return _call("edit", detail["image"], action, **given, **detail.get("options", {}))
     if action == "add image":
         return _call("add_image", detail["name"], detail["path"], condition=conditions.get(detail["name"], ""))
+    if action == "add stack":
+        condition = conditions.get(detail["names"][0], "")
+        return _call("add_stack", detail["names"], detail["path"], detail["planes"], condition=condition)
     if action in _JOBS:
         return _call("run", _JOBS[action])
     known = _LINES.get(action)
@@ -173,6 +209,11 @@ def _line(entry: Entry, conditions: Mapping[str, str]) -> str:
 def _call(method: str, *arguments: Any, **named: Any) -> str:
     parts = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in named.items())]
     return f"work.{method}({', '.join(parts)})"
+
+
+def _stack_line(detail: Entry) -> str:
+    fields = {name: detail[name] for name in SegmentParameters.model_fields if name in detail}
+    return _call("segment_stack", detail["image"], fields, dict(detail["stack"]))
 
 
 def _segment_line(detail: Entry) -> str:
@@ -191,9 +232,16 @@ def _verdict_line(detail: Entry) -> str:
     return "; ".join(calls)
 
 
+def _mark_line(detail: Entry) -> str:
+    return _call("mark", detail["image"], detail["kind"], detail["added"], detail["removed"])
+
+
 _LINES: Mapping[str, Callable[[Entry], str]] = {
+    "mark": _mark_line,
     "settings": lambda detail: _call("settings", dict(detail)),
     "segment": _segment_line,
+    "segment stack": _stack_line,
+    "stitch": lambda detail: _call("stitch", detail["image"], detail["threshold"], only=detail["only"]),
     "verdict": _verdict_line,
     "condition": lambda detail: _call("condition", detail["images"], detail["condition"]),
     "remove images": lambda detail: _call("remove_images", detail["images"]),

@@ -23,6 +23,7 @@ from cell_curator.core.recipe import Recipe
 from cell_curator.engines.checkup import versions
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
+from cell_curator.engines.volumes import StackParameters
 from cell_curator.io.folders import make_folder
 from cell_curator.io.formats.csv import write_cells, write_clusters, write_errors, write_outliers
 from cell_curator.io.recipes import write_recipe
@@ -33,6 +34,7 @@ from cell_curator.workflow import cut_patches
 PARTS: tuple[tuple[str, type[Parameters]], ...] = (
     ("Preparation", Recipe),
     ("Finding cells", SegmentParameters),
+    ("Stacks and time lapses", StackParameters),
     ("Unusual cells", OutlierParameters),
     ("Patches", PatchParameters),
     ("Learning", VaeParameters),

@@ -199,14 +199,15 @@ class Session:
         def read() -> NDArray[np.generic]:
             if not record.path.exists():
                 raise UserError(f"{record.path}: the image is no longer there; move it back or add it again")
-            return read_image(record.path)
+            return read_image(record.path, record.plane if record.axis else None)
 
-        return self._pixels.get(("pixels", image_id, record.path), read)
+        return self._pixels.get(("pixels", image_id, record.path, record.plane), read)
 
     def overview(self, image_id: int) -> Overview:
         """What previews need to know of the whole image."""
+        record = self.image(image_id)
         return self._pixels.get(
-            ("overview", image_id, self.image(image_id).path), lambda: overview(self.pixels(image_id))
+            ("overview", image_id, record.path, record.plane), lambda: overview(self.pixels(image_id))
         )
 
     def recipe_for(self, image_id: int, recipe: Recipe | None = None) -> Recipe:

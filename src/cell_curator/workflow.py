@@ -10,45 +10,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cell_curator.core.cells import CellTable
+from cell_curator.adding import AddReport as AddReport
+from cell_curator.adding import add_images as add_images
+from cell_curator.adding import title_of
+from cell_curator.adopting import adopt as adopt
+from cell_curator.adopting import adopt_stack
+from cell_curator.adopting import beside_decided as beside_decided
 from cell_curator.core.clustering import Clustering, ClusterParameters, match_clusters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
-from cell_curator.core.measure import measure
 from cell_curator.core.orientation import common_angle
 from cell_curator.core.outliers import OutlierParameters, score
 from cell_curator.core.patches import Patches, PatchParameters, cut
 from cell_curator.core.preprocess import vote
 from cell_curator.core.recipe import Recipe
-from cell_curator.core.reconcile import Reconciled, reconcile
 from cell_curator.core.turns import Turns, search_key
 from cell_curator.engines.region import RegionLike
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, explain_channel, source_image
 from cell_curator.engines.vae import VaeParameters
-from cell_curator.io.images import find_images, read_info
+from cell_curator.engines.volumes import Stack, StackParameters, check_stack
 from cell_curator.io.project import Change
 from cell_curator.io.records import ImageRecord, StoredEmbedding
-from cell_curator.kept_flows import keep
+from cell_curator.kept_flows import forget, keep
+from cell_curator.project_models import recipe_note, resolved
+from cell_curator.series import check_complete, files, join
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
-
-_KEPT = ("accepted", "edited", "locked")
-
-
-@dataclass(frozen=True)
-class AddReport:
-    """Ids of the images added, and (file, reason) of those that could not be."""
-
-    added: tuple[int, ...]
-    failed: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -79,58 +74,6 @@ class RunReport:
     flagged: int
     map: MapReport | None
     notes: tuple[str, ...]
-
-
-# ---------------------------------------------------------------------- images
-
-
-def add_images(session: Session, source: Path) -> Job[AddReport]:
-    """Add every image under ``source``; what is in the project already is passed over.
-
-    Raises
-    ------
-    UserError
-        If the folder is missing or holds no image.
-    """
-    found = find_images(source)
-    root = source if source.is_dir() else source.parent
-    known = {record.path for record in session.images}
-    names = {record.name for record in session.images}
-    added: list[int] = []
-    failed: list[tuple[str, str]] = []
-    next_id = max((record.image_id for record in session.images), default=0) + 1
-    for index, (path, condition) in enumerate(found):
-        yield Progress(index / len(found), path.name)
-        path = path.resolve()
-        if path in known:
-            continue
-        try:
-            info = read_info(path)
-        except UserError as error:
-            failed.append((str(path), str(error)))
-            continue
-        name = _unique(path.relative_to(root.resolve()).with_suffix("").as_posix(), path.suffix, names)
-        names.add(name)
-        record = ImageRecord(
-            next_id,
-            name,
-            path,
-            condition,
-            info.channel_names,
-            info.pixel_size_um,
-            info.shape,
-            note="; ".join(info.notes),
-        )
-        session.commit(Change("add image", {"name": name, "path": str(path)}, images=(record,)))
-        added.append(next_id)
-        next_id += 1
-    return AddReport(tuple(added), tuple(failed))
-
-
-def _unique(name: str, suffix: str, names: set[str]) -> str:
-    """A name that is not taken: two files may differ only in suffix, or come from two folders."""
-    candidates = [name, f"{name}{suffix}", *(f"{name} ({n})" for n in range(2, len(names) + 3))]
-    return next(candidate for candidate in candidates if candidate not in names)
 
 
 def prepare_images(session: Session, image_ids: Sequence[int] | None = None) -> Job[StepReport]:
@@ -176,8 +119,36 @@ def segment(
 ) -> Job[StepReport]:
     """Find the cells of images; cells a person accepted, edited or locked stay as they are.
 
-    With a ``region`` (see `engines.segmenter.segment_image`) cells that are not wholly inside stay too.
+    With a ``region`` (see `engines.segmenter.segment_image`) cells that are not wholly inside stay too. Planes of
+    a stack are taken as `engines.volumes.StackParameters` say: in 3-D, all planes of a file are searched
+    if one is asked for.
     """
+    stack, chosen = session.get(StackParameters), _records(session, image_ids)
+    if stack.method == "3-D" and any(record.axis for record in chosen):
+        report = yield from _segment_in_3d(session, chosen, stack, region)
+    else:
+        report = yield from scaled(segment_each(session, image_ids, region), 0.0, 0.97)
+    if stack.method == "stitch":
+        there = {record.image_id for record in session.images}
+        for planes in files(session, [record for record in chosen if record.axis and record.image_id in there]):
+            yield Progress(0.97, f"{title_of(planes[0])}: cells that go on in the next plane")
+            join(session, planes[0].image_id, stack.stitch_threshold)
+    note = recipe_note(session, session.get(SegmentParameters))
+    return replace(report, notes=(note, *report.notes)) if note else report
+
+
+def take_over(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
+    """As `adopt`; and where planes are stitched, cells take the labels that they have in the planes beside."""
+    adopt(session, image_id, found, parameters)
+    stack = session.get(StackParameters)
+    if session.image(image_id).axis and stack.method == "stitch":
+        join(session, image_id, stack.stitch_threshold, only=True)
+
+
+def segment_each(
+    session: Session, image_ids: Sequence[int] | None = None, region: RegionLike | None = None
+) -> Job[StepReport]:
+    """As `segment`, with every plane of a stack on its own."""
     yield from _share_angles(session)
     return (yield from _each_image(session, image_ids, lambda record: _segment_image(session, record, region)))
 
@@ -186,7 +157,8 @@ def _segment_image(session: Session, record: ImageRecord, region: RegionLike | N
     notes = yield from scaled(_prepare_image(session, record), 0.0, 0.1)
     number, parameters = record.image_id, session.get(SegmentParameters)
     image = source_image(lambda: session.prepared(number), lambda: session.pixels(number), parameters)
-    job = session.execute("cell_curator.engines.segmenter:segment_image", image=image, params=parameters, region=region)
+    engine = resolved(session, parameters)
+    job = session.execute("cell_curator.engines.segmenter:segment_image", image=image, params=engine, region=region)
     found: Segmentation = yield from scaled(job, 0.1, 0.95)
     found = explain_channel(found, parameters, lambda: session.pixels(number))
     yield Progress(0.95, "measuring")
@@ -195,50 +167,38 @@ def _segment_image(session: Session, record: ImageRecord, region: RegionLike | N
     return (*notes, *found.notes)
 
 
-def adopt(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
-    """Take over a segmenter's result for one image, beside what a person decided there. From any thread."""
-    with session.lock:  # nothing may be painted between looking and storing
-        _adopt(session, image_id, found, parameters)
+def _segment_in_3d(
+    session: Session, chosen: Sequence[ImageRecord], stack: StackParameters, region: RegionLike | None
+) -> Job[StepReport]:
+    if region is not None:
+        raise UserError("in 3-D whole stacks are looked at; take the region away, or stitch planes")
+    yield from _share_angles(session)
+
+    def work(planes: tuple[ImageRecord, ...]) -> Job[tuple[str, ...]]:
+        if not planes[0].axis:
+            return (yield from _segment_image(session, planes[0], None))
+        return (yield from _segment_stack(session, planes, stack))
+
+    return (yield from _each_file(session, files(session, chosen), work))
 
 
-def beside_decided(session: Session, image_id: int, found: Segmentation) -> Reconciled:
-    """The cells that taking over ``found`` would give: proposals give way, what a person decided stays."""
-    rows, labels = session.cells.of_image(image_id), session.labels(image_id)
-    outside = () if found.place is None else found.place.outside(labels)
-    return reconcile(
-        labels,
-        found.labels,
-        keep=rows.loc[rows["verdict"].isin(_KEPT) | rows["label"].isin(outside), "label"].tolist(),
-        rejected=rows.loc[rows["verdict"] == "rejected", "label"].tolist(),
-    )
-
-
-def _adopt(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
-    record, rows = session.image(image_id), session.cells.of_image(image_id)
-    joined = beside_decided(session, image_id, found)
-    fresh = measure(np.where(np.isin(joined.labels, list(joined.added)), joined.labels, 0), session.pixels(image_id))
-    errors = found.flow_error[[joined.added[int(label)] for label in fresh.index]]
-    fresh = fresh.assign(image=image_id, label=fresh.index, condition=record.condition, flow_error=errors)
-    fresh.index = pd.Index(session.project.reserve_cell_ids(len(fresh)), name="cell_id")
-    gone = rows.index[~rows["label"].isin(joined.kept)]
-    session.commit(
-        Change(
-            "segment",
-            {
-                "image": record.name,
-                "found": len(fresh),
-                "kept": len(joined.kept),
-                "diameter_px": found.diameter,
-                "recipe": record.recipe_hash,
-                "region": None if found.place is None else found.place.corners,
-                **parameters.model_dump(mode="json"),
-            },
-            images=(replace(record, state="segmented", note=""),),
-            cells=CellTable(fresh).frame,
-            removed=tuple(gone.tolist()),
-            labels={image_id: joined.labels},
-        )
-    )
+def _segment_stack(session: Session, planes: tuple[ImageRecord, ...], stack: StackParameters) -> Job[tuple[str, ...]]:
+    parameters = session.get(SegmentParameters)
+    check_stack(planes[0].path, planes[0].axis, parameters, stack)
+    check_complete(planes)
+    volume = np.zeros((len(planes), *planes[0].shape[1:]), np.float32)
+    for index, (record, plane) in enumerate(zip(planes, volume, strict=True)):
+        number, part = record.image_id, 0.1 / len(planes)
+        yield from scaled(_prepare_image(session, record), part * index, part * (index + 1), f"plane {index + 1}: ")
+        plane[:] = source_image(partial(session.prepared, number), partial(session.pixels, number), parameters)
+    engine = resolved(session, parameters)
+    job = session.execute("cell_curator.engines.volumes:segment_stack", volume=volume, params=engine, stack=stack)
+    found: Stack = yield from scaled(job, 0.1, 0.95)
+    yield Progress(0.95, "measuring")
+    for record in planes:
+        forget(session, record.image_id)
+    adopt_stack(session, planes, found, parameters, stack)
+    return found.notes
 
 
 def score_outliers(session: Session) -> Job[int]:
@@ -388,29 +348,42 @@ def run(session: Session) -> Job[RunReport]:
     return RunReport(segmented, flagged, made, notes)
 
 
-def _each_image(session: Session, image_ids: Sequence[int] | None, work: Any) -> Job[StepReport]:
-    """``work`` for every image; one that fails is marked and the others are done."""
-    records = [session.image(i) for i in (image_ids if image_ids is not None else [r.image_id for r in session.images])]
+def _records(session: Session, image_ids: Sequence[int] | None) -> list[ImageRecord]:
+    """These images, or all."""
+    records = list(session.images) if image_ids is None else [session.image(number) for number in image_ids]
     if not records:
         raise UserError("there are no images in this project yet; add a folder of images first")
+    return records
+
+
+def _each_image(session: Session, image_ids: Sequence[int] | None, work: Any) -> Job[StepReport]:
+    """``work`` for every image; one that fails is marked and the others are done."""
+    singly = [(record,) for record in _records(session, image_ids)]
+    return (yield from _each_file(session, singly, lambda records: work(records[0])))
+
+
+def _each_file(session: Session, files: Sequence[tuple[ImageRecord, ...]], work: Any) -> Job[StepReport]:
+    """``work`` for every group of images."""
     failed: list[tuple[str, str]] = []
     notes: list[str] = []
+    done = 0
 
-    def one(record: ImageRecord) -> Job[None]:
-        said = yield from work(record)
-        notes.extend(f"{record.name}: {line}" for line in said)
+    def name(records: tuple[ImageRecord, ...]) -> str:
+        return records[0].name if len(records) == 1 else title_of(records[0])
 
-    def fail(record: ImageRecord, error: UserError) -> None:
-        failed.append((record.name, str(error)))
-        if all(known.image_id != record.image_id for known in session.images):
-            return  # taken out of the project meanwhile
-        session.commit(
-            Change(
-                "failed",
-                {"image": record.name, "why": str(error)},
-                images=(replace(session.image(record.image_id), state="failed", note=str(error)),),
-            )
-        )
+    def one(records: tuple[ImageRecord, ...]) -> Job[None]:
+        nonlocal done
+        said = yield from work(records)
+        notes.extend(f"{name(records)}: {line}" for line in said)
+        done += len(records)
 
-    done = yield from each(records, one, name=lambda record: record.name, failed=fail)
+    def fail(records: tuple[ImageRecord, ...], error: UserError) -> None:
+        failed.append((name(records), str(error)))
+        # Some may have been taken out of the project meanwhile.
+        there = [known for known in session.images if known.image_id in {record.image_id for record in records}]
+        if there:
+            marked = tuple(replace(record, state="failed", note=str(error)) for record in there)
+            session.commit(Change("failed", {"image": name(records), "why": str(error)}, images=marked))
+
+    yield from each(files, one, name=name, failed=fail)
     return StepReport(done, tuple(failed), tuple(notes))

@@ -7,9 +7,10 @@ from scipy import ndimage
 
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.scores import evaluate
+from cell_curator.core.stitching import stitch
 from cell_curator.engines.flows_3d import find_cells_3d
 from cell_curator.engines.segmenter import SegmentParameters
-from cell_curator.engines.volumes import StackParameters, segment_stack, stitch
+from cell_curator.engines.volumes import StackParameters, segment_stack
 
 FIXED = SegmentParameters(diameter=18, polarity="bright")
 

@@ -12,8 +12,10 @@ from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
+from cell_curator.engines.finetune import TrainParameters
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
+from cell_curator.engines.volumes import StackParameters
 
 Images = Annotated[
     Path,
@@ -27,7 +29,13 @@ RecipeFile = Annotated[
     ),
 ]
 
+TRAINING = Group(TrainParameters, "Learning from examples")
 SEGMENT = Group(SegmentParameters, "Finding cells")
+STACKS = Group(
+    StackParameters,
+    "Stacks and time lapses",
+    {"method": "stack", "stitch_threshold": "stack_overlap", "anisotropy": "stack_distance"},
+)
 OUTLIERS = Group(OutlierParameters, "Unusual cells")
 PATCHES = Group(PatchParameters, "Patches", {name: f"patch_{name}" for name in PatchParameters.model_fields})
 LEARNING = Group(VaeParameters, "Learning the map")

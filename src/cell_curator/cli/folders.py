@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cell_curator.cli.arguments import SEGMENT, Images, RecipeFile
+from cell_curator.cli.arguments import SEGMENT, STACKS, Images, RecipeFile
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
 from cell_curator.core.jobs import UserError
 from cell_curator.core.recipe import DEFAULT, PRESETS, PUBLISHED, Recipe
@@ -26,7 +26,7 @@ def preprocess(images: Images, out: Out, *, recipe: RecipeFile = None) -> Answer
 
     Writes NAME.tif (float32, 0 to 1) for every image, and recipe.json with the steps and the
     turn of each image. Without a recipe the published steps are taken: grooves upright, local
-    contrast, clipping, denoising.
+    contrast, clipping, denoising. The planes of a stack are turned alike.
     """
     from cell_curator.io.folders import preprocess_folder
 
@@ -59,17 +59,19 @@ def restore(
     return Answer(data, f"{len(report.done)} masks turned back in {out}{also_failed(report.failed)}", report.failed)
 
 
-@command(app, SEGMENT)
+@command(app, SEGMENT, STACKS)
 def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed) -> Answer:
     """Find the cells of images.
 
     Writes NAME.tif for every image: whole numbers, 0 is background. Labels lie on the original
-    image pixel by pixel.
+    image pixel by pixel. Of a stack or time lapse NAME.tif is a stack, too.
     """
     from cell_curator.engines.batch import segment_folder
     from cell_curator.engines.segmenter import SegmentParameters
+    from cell_curator.engines.volumes import StackParameters
 
-    report = follow(segment_folder(images, out, typed.over(SegmentParameters()), _recipe(recipe, DEFAULT)))
+    parameters, stack = typed.over(SegmentParameters()), typed.over(StackParameters())
+    report = follow(segment_folder(images, out, parameters, _recipe(recipe, DEFAULT), stack))
     done, failed = report.folder.done, report.folder.failed
     _refuse_if_nothing(images, len(done), failed)
     total = sum(report.cells.values())

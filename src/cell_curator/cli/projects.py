@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cell_curator.cli.arguments import CLUSTERS, LEARNING, MAP, OUTLIERS, PATCHES, SEGMENT, Images, Project, RecipeFile
+from cell_curator.cli.arguments import (
+    CLUSTERS,
+    LEARNING,
+    MAP,
+    OUTLIERS,
+    PATCHES,
+    SEGMENT,
+    STACKS,
+    Images,
+    Project,
+    RecipeFile,
+)
 from cell_curator.cli.folders import also_failed, errors
 from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow, table
 from cell_curator.core.clustering import ClusterParameters
@@ -21,13 +32,14 @@ from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
+from cell_curator.engines.volumes import StackParameters
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
     from cell_curator.workflow import MapReport
 
 
-@command(app, SEGMENT, *(replace(group, brief=True) for group in (PATCHES, LEARNING, MAP, CLUSTERS)))
+@command(app, SEGMENT, STACKS, *(replace(group, brief=True) for group in (PATCHES, LEARNING, MAP, CLUSTERS)))
 def run(
     images: Images,
     out: Annotated[
@@ -41,7 +53,8 @@ def run(
 
     Each sub-folder of IMAGES is a condition. OUT becomes a project folder with cells.csv,
     clusters.csv, recipe.json and report.html. Run again on the same OUT, it goes on with that
-    project: new images are added, and cells that you accepted, edited or locked stay.
+    project: new images are added, and cells that you accepted, edited or locked stay. Each plane of a
+    stack or frame of a time lapse becomes an image of the project.
     """
     from cell_curator.io.images import find_images
     from cell_curator.io.recipes import read_recipe
@@ -53,7 +66,8 @@ def run(
     with open_session(out, create=True) as session:
         if chosen is not None:
             session.put(chosen)
-        _put(session, typed, SegmentParameters, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+        finding = (SegmentParameters, StackParameters)
+        _put(session, typed, *finding, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
         added = follow(session.add_images(images))
         if not session.images:
             file, reason = added.failed[0]

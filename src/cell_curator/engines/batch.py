@@ -7,7 +7,12 @@ a project is in `workflow`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, scaled
 from cell_curator.core.preprocess import prepare
@@ -19,8 +24,9 @@ from cell_curator.engines.segmenter import (
     segment_image,
     source_image,
 )
+from cell_curator.engines.volumes import Stack, StackParameters, check_stack, segment_stack
 from cell_curator.io.folders import FolderReport, Source, convert
-from cell_curator.io.images import read_image_with_info
+from cell_curator.io.images import ImageInfo, read_image, read_image_with_info, read_info
 from cell_curator.io.labels import write_labels
 
 
@@ -35,12 +41,18 @@ class SegmentReport:
 
 
 def segment_folder(
-    images: Path | str, out: Path | str, params: SegmentParameters, recipe: Recipe
+    images: Path | str,
+    out: Path | str,
+    params: SegmentParameters,
+    recipe: Recipe,
+    stack: StackParameters | None = None,
 ) -> Job[SegmentReport]:
-    """Write ``<stem>.tif`` with integer labels (0 = background) for every image.
+    """Write ``<stem>.tif`` with integer labels (0 = background) for every image; of a stack a stack of labels.
 
     Parameters
     ----------
+    stack
+        How the planes of a stack belong together.
     recipe
         How an image is prepared before cells are looked for; its turn is not applied, so labels
         lie on the original pixel by pixel.
@@ -55,16 +67,45 @@ def segment_folder(
     notes: dict[str, tuple[str, ...]] = {}
 
     def one(source: Source, target: Path) -> Job[None]:
-        pixels, info = read_image_with_info(source.path)
-        yield Progress(0.0, "preparing")
-        channels = pixels if pixels.ndim == 3 else pixels[None]
-        image = source_image(lambda: prepare(pixels, recipe).image, lambda: channels, params)
-        found: Segmentation = yield from scaled(segment_image(image, params), 0.05, 1.0)
-        found = explain_channel(found, params, lambda: channels)
-        write_labels(target, found.labels, pixel_size_um=info.pixel_size_um)
-        cells[source.stem] = int(found.labels.max(initial=0))
+        info = read_info(source.path)
+        found: Segmentation | Stack
+        if info.axis:
+            found, count = yield from _stack(info, params, recipe, stack or StackParameters())
+        else:
+            found, info = yield from _single(source.path, params, recipe)
+            count = found.count
+        write_labels(target, found.labels, pixel_size_um=info.pixel_size_um, axis=info.axis)
+        cells[source.stem] = count
         diameters[source.stem] = float(found.diameter)
         notes[source.stem] = (*info.notes, *found.notes)
 
     report = yield from convert(images, out, one)
     return SegmentReport(report, cells, diameters, notes)
+
+
+def _single(path: Path, params: SegmentParameters, recipe: Recipe) -> Job[tuple[Segmentation, ImageInfo]]:
+    pixels, info = read_image_with_info(path)
+    yield Progress(0.0, "preparing")
+    image = source_image(lambda: prepare(pixels, recipe).image, lambda: pixels, params)
+    found: Segmentation = yield from scaled(segment_image(image, params), 0.05, 1.0)
+    return explain_channel(found, params, lambda: pixels), info
+
+
+def _stack(
+    info: ImageInfo, params: SegmentParameters, recipe: Recipe, stack: StackParameters
+) -> Job[tuple[Stack, int]]:
+    """The cells of a stack and their number: a cell that goes through several planes counts once, if it is joined."""
+    check_stack(info.path, info.axis, params, stack)
+    volume = np.zeros((info.planes, *info.shape[1:]), np.float32)
+    for plane, out in enumerate(volume):
+        yield Progress(0.1 * plane / info.planes, f"preparing plane {plane + 1}")
+        pixels = read_image(info.path, plane)
+        out[:] = source_image(partial(_prepared, pixels, recipe), partial(np.asarray, pixels), params)
+    found: Stack = yield from scaled(segment_stack(volume, params, stack), 0.1, 1.0)
+    if stack.method == "planes":
+        return found, sum(len(np.unique(plane[plane > 0])) for plane in found.labels)
+    return found, found.count
+
+
+def _prepared(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
+    return prepare(pixels, recipe).image

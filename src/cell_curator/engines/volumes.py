@@ -1,15 +1,14 @@
 """Cells of stacks ``(Z, Y, X)`` and time lapses ``(T, Y, X)``: plane by plane with stitching, or in 3-D.
 
-Functions on arrays; the project itself holds planes. Stitching joins cells of neighbouring planes (or
-frames) that overlap enough, as Cellpose does; it is no tracking, since it does not look further than
-one frame. In 3-D the network looks at the planes along all three axes, and voxels follow the mean
+Functions on arrays; the project itself holds planes. Which cells of neighbouring planes are one is told by
+`core.stitching`. In 3-D the network looks at the planes along all three axes, and voxels follow the mean
 flow. Reference: Stringer et al., Nature Methods 2021.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +17,13 @@ from scipy import ndimage
 
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.core.parameters import Parameters, parameter
+from cell_curator.core.stitching import stitch
 from cell_curator.engines.diameter import estimate
 from cell_curator.engines.downloads import fetch
 from cell_curator.engines.flows_3d import find_cells_3d
 from cell_curator.engines.network import Network, load_network, normalise, resize
 from cell_curator.engines.preflight import contrast
-from cell_curator.engines.segmenter import SegmentParameters, runnable
+from cell_curator.engines.segmenter import SegmentParameters, limited_threads, runnable
 
 
 class StackParameters(Parameters):
@@ -57,6 +57,25 @@ class Stack:
         return len(np.unique(self.labels)) - int((self.labels == 0).any())
 
 
+def check_stack(path: Path, axis: str, params: SegmentParameters, stack: StackParameters) -> None:
+    """Refuse what cannot be done with this stack, before its planes are read.
+
+    Parameters
+    ----------
+    axis
+        ``"Z"``: depth; ``"T"``: time.
+
+    Raises
+    ------
+    UserError
+        Names the file and what to choose instead.
+    """
+    if stack.method == "3-D" and axis != "Z":
+        raise UserError(f"{path}: is a time lapse, and 3-D is for stacks in depth; stitch its frames")
+    if params.second_channel >= 0:
+        raise UserError(f"{path}: of a stack one channel is looked at; set the nucleus channel to -1")
+
+
 def segment_stack(volume: NDArray[Any], params: SegmentParameters, stack: StackParameters) -> Job[Stack]:
     """Find the cells of ``(Z, Y, X)``.
 
@@ -74,9 +93,10 @@ def segment_stack(volume: NDArray[Any], params: SegmentParameters, stack: StackP
     bright = normalise(volume)
     if bright is None:
         return Stack(np.zeros(volume.shape, np.int32), 0.0, ("0 cells found: all voxels are equal",))
-    if stack.method == "3-D":
-        return (yield from _in_3d(bright, params, stack))
-    return (yield from _plane_by_plane(bright, params, stack))
+    with limited_threads(params.threads):
+        if stack.method == "3-D":
+            return (yield from _in_3d(bright, params, stack))
+        return (yield from _plane_by_plane(bright, params, stack))
 
 
 def _plane_by_plane(bright: NDArray[np.float32], params: SegmentParameters, stack: StackParameters) -> Job[Stack]:
@@ -98,51 +118,6 @@ def _plane_by_plane(bright: NDArray[np.float32], params: SegmentParameters, stac
     if stack.method == "stitch":
         labels = _without_small(stitch(labels, stack.stitch_threshold), params.min_size)
     return Stack(labels, diameter, () if labels.any() else tuple(notes))
-
-
-def stitch(planes: NDArray[np.int32], threshold: float) -> NDArray[np.int32]:
-    """Give cells of neighbouring planes that overlap by an IoU of ``threshold`` or more one label.
-
-    As ``cellpose.utils.stitch3D``: a cell goes on in that cell of the next plane which overlaps it most.
-
-    Parameters
-    ----------
-    planes
-        ``(Z, Y, X)`` int32; in each plane labels 1..n of its own.
-
-    Returns
-    -------
-    NDArray
-        ``(Z, Y, X)`` int32; the argument is left as it is.
-    """
-    joined = planes.astype(np.int32, copy=True)
-    last = int(joined[0].max(initial=0)) if len(joined) else 0
-    for before, now in pairwise(joined):
-        number = np.zeros(int(now.max(initial=0)) + 1, np.int32)
-        for cell, other in _continued(now, before, threshold):
-            number[cell] = other
-        fresh = np.setdiff1d(np.unique(now), np.append(np.flatnonzero(number), 0))
-        number[fresh] = np.arange(last + 1, last + 1 + len(fresh))
-        last += len(fresh)
-        now[:] = number[now]
-    return joined
-
-
-def _continued(now: NDArray[np.int32], before: NDArray[np.int32], threshold: float) -> list[tuple[int, int]]:
-    """(cell of ``now``, the cell of ``before`` that it continues)."""
-    both = (now > 0) & (before > 0)
-    pairs, shared = np.unique(np.stack([now[both], before[both]]), axis=1, return_counts=True)
-    size_now, size_before = np.bincount(now.ravel()), np.bincount(before.ravel())
-    iou = shared / (size_now[pairs[0]] + size_before[pairs[1]] - shared)
-    best: dict[int, float] = {}
-    for other, value in zip(pairs[1].tolist(), iou.tolist(), strict=True):
-        best[other] = max(best.get(other, 0.0), value)
-    chosen: dict[int, tuple[float, int]] = {}
-    for cell, other, value in zip(*pairs.tolist(), iou.tolist(), strict=True):
-        good = value >= threshold and value == best[other]
-        if good and value > chosen.get(cell, (0.0, 0))[0]:
-            chosen[cell] = (value, other)
-    return [(cell, other) for cell, (_, other) in chosen.items()]
 
 
 def _in_3d(bright: NDArray[np.float32], params: SegmentParameters, stack: StackParameters) -> Job[Stack]:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.jobs import Job, UserError, each, scaled
+from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
 from cell_curator.core.orientation import common_angle, turn_labels_back
 from cell_curator.core.preprocess import prepare, vote
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.scores import Scores, evaluate
 from cell_curator.io.atomic import write_error
-from cell_curator.io.images import find_images, natural_key, read_image_with_info, write_tiff
+from cell_curator.io.images import find_images, natural_key, read_image, read_info, write_tiff
 from cell_curator.io.labels import check_shape, read_labels, write_labels
 from cell_curator.io.recipes import read_turns, write_recipe
 
@@ -129,7 +129,7 @@ def preprocess_folder(images: Path | str, out: Path | str, recipe: Recipe) -> Jo
     """Write each image prepared, turned, as float32 in 0..1, and ``recipe.json`` beside them.
 
     Where the recipe asks for one angle for all, every image is read twice, and those of one folder
-    are turned alike.
+    are turned alike. So are the planes of a stack, which becomes a stack.
 
     Raises
     ------
@@ -142,12 +142,19 @@ def preprocess_folder(images: Path | str, out: Path | str, recipe: Recipe) -> Jo
     shapes: dict[str, tuple[int, ...]] = {}
 
     def one(source: Source, target: Path) -> Job[None]:
-        pixels, info = read_image_with_info(source.path)
-        angle = shared.get(source.path.parent)
-        prepared = prepare(pixels, recipe if angle is None else recipe.turned_by(angle))
-        write_tiff(target, prepared.turned(), pixel_size_um=info.pixel_size_um)
+        info, angle, own = read_info(source.path), shared.get(source.path.parent), recipe
+        if info.axis and angle is None and recipe.rotate.enabled and recipe.rotate.method != "fixed":
+            angle = common_angle(_votes(source.path, recipe)) or 0.0
+        if angle is not None:
+            own = recipe.turned_by(angle)
+        turned = []
+        for index, plane in enumerate(info.numbers):
+            yield Progress(index / info.planes, f"plane {index + 1}" if info.axis else "preparing")
+            prepared = prepare(read_image(source.path, plane), own)
+            turned.append(prepared.turned())
+        pixels = np.stack(turned) if info.axis else turned[0]
+        write_tiff(target, pixels, pixel_size_um=info.pixel_size_um, axis=info.axis or "C")
         angles[source.stem], shapes[source.stem] = prepared.angle_deg, prepared.image.shape
-        yield from ()
 
     report = yield from scaled(_convert(found, out, one), _VOTING if recipe.rotate.votes else 0.0, 1.0)
     write_recipe(out / "recipe.json", recipe, angles, shapes)
@@ -159,14 +166,18 @@ def _shared_angles(found: Sequence[Source], recipe: Recipe) -> Job[dict[Path, fl
     angles: dict[Path, list[float]] = {}
 
     def one(source: Source) -> Job[None]:
-        angle = vote(read_image_with_info(source.path)[0], recipe)
-        if angle is not None:
-            angles.setdefault(source.path.parent, []).append(angle)
+        angles.setdefault(source.path.parent, []).extend(_votes(source.path, recipe))
         yield from ()
 
     yield from each(found, one, name=lambda source: f"angle of {source.stem}", failed=lambda *_: None)
     common = {folder: common_angle(votes) for folder, votes in angles.items()}
     return {folder: angle for folder, angle in common.items() if angle is not None}
+
+
+def _votes(path: Path, recipe: Recipe) -> list[float]:
+    """The turn that each plane of a file asks for, if any."""
+    votes = [vote(read_image(path, plane), recipe) for plane in read_info(path).numbers]
+    return [angle for angle in votes if angle is not None]
 
 
 def restore_folder(masks: Path | str, recipe: Path | str, out: Path | str) -> Job[FolderReport]:
@@ -187,7 +198,7 @@ def restore_folder(masks: Path | str, recipe: Path | str, out: Path | str) -> Jo
         No label images, not such a recipe file, or ``out`` as in `convert`.
     """
     turns = read_turns(recipe)
-    found = [Source(path, stem) for stem, path in _label_files(Path(masks)).items()]
+    found = [Source(path, stem) for stem, path in label_files(Path(masks)).items()]
     found.sort(key=lambda source: natural_key(source.stem))
 
     def one(source: Source, target: Path) -> Job[None]:
@@ -215,7 +226,7 @@ def evaluate_folders(predicted: Path | str, truth: Path | str) -> Job[Evaluation
     UserError
         A folder is missing or empty, or no name occurs in both.
     """
-    ours, theirs = _label_files(Path(predicted)), _label_files(Path(truth))
+    ours, theirs = label_files(Path(predicted)), label_files(Path(truth))
     if Path(predicted).is_file() and Path(truth).is_file():
         ours = dict.fromkeys(theirs, Path(predicted))
     common = sorted(set(ours) & set(theirs), key=natural_key)
@@ -239,7 +250,7 @@ def evaluate_folders(predicted: Path | str, truth: Path | str) -> Job[Evaluation
     return Evaluation(tuple(scored), tuple(failed))
 
 
-def _label_files(root: Path) -> dict[str, Path]:
+def label_files(root: Path) -> dict[str, Path]:
     """Label files by stem, without the endings that other programs give to masks."""
     if not root.exists():
         raise UserError(f"{root}: does not exist; check the path")

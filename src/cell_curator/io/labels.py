@@ -98,17 +98,20 @@ def notes_on(labels: NDArray[np.int32]) -> tuple[str, ...]:
     return ("1 cell is in several pieces",) if count == 1 else (f"{count} cells are in several pieces",)
 
 
-def write_labels(path: Path | str, labels: NDArray[Any], *, pixel_size_um: float | None = None) -> None:
+def write_labels(path: Path | str, labels: NDArray[Any], *, pixel_size_um: float | None = None, axis: str = "") -> None:
     """Write (Y, X) labels as a compressed TIFF, uint16 where they fit and uint32 otherwise.
+
+    With ``axis`` ``"Z"`` or ``"T"`` labels are those of a stack, (N, Y, X).
 
     Raises
     ------
     UserError
         As `as_labels`, or the disk is full or not writable.
     """
-    whole = as_labels(labels, path)
+    whole = np.stack([as_labels(plane, path) for plane in labels]) if axis else as_labels(labels, path)
     wide = whole.size > 0 and int(whole.max()) > np.iinfo(np.uint16).max
-    write_tiff(path, whole.astype(np.uint32 if wide else np.uint16), pixel_size_um=pixel_size_um)
+    whole = whole.astype(np.uint32 if wide else np.uint16)
+    write_tiff(path, whole, pixel_size_um=pixel_size_um, axis=axis or "C")
 
 
 def check_shape(labels: NDArray[Any], image_shape: tuple[int, ...], path: Path | str) -> None:

@@ -116,7 +116,7 @@ class ImagesDock(Dock):
 
     def _remove(self) -> None:
         session = self.session
-        ids = [self.model.image_id(index.row()) for index in self.table.selectionModel().selectedRows()]
+        ids = self.model.image_ids(index.row() for index in self.table.selectionModel().selectedRows())
         if session is None or not ids:
             self.jobs.show_state("Choose images in the table first")
             return
@@ -179,8 +179,9 @@ class ImagesDock(Dock):
 
     def _follow(self, image_id: int | None) -> None:
         row = self.model.row_of(image_id)
-        if row is None or self.session is None:
+        if row is None or image_id is None or self.session is None:
             return
+        self.model.show_plane(image_id)
         if row != self.table.currentIndex().row():
             flags = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
             self.table.selectionModel().blockSignals(True)
@@ -199,5 +200,4 @@ class ImagesDock(Dock):
             return
         chosen = {index.row() for index in self.table.selectionModel().selectedRows()}
         targets = chosen if set(rows) <= chosen else set(rows)
-        ids = [self.model.image_id(row) for row in sorted(targets)]
-        self.guard(partial(self.session.set_condition, ids, condition))
+        self.guard(partial(self.session.set_condition, self.model.image_ids(targets), condition))

@@ -1,7 +1,12 @@
-"""The images of a project as a Qt table. Thumbnails come from a background thread when first asked for."""
+"""The images of a project as a Qt table. Thumbnails come from a background thread when first asked for.
+
+A stack or time lapse is one row, which stands for that plane of it that was on the screen last.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +23,12 @@ if TYPE_CHECKING:
 
 _HEADS = ("Image", "Condition", "Cells", "State")
 _STATES = {"new": "new", "prepared": "prepared", "segmented": "cells found", "reviewed": "reviewed", "failed": "failed"}
+_PLANES = {"Z": "Plane", "T": "Frame"}
 _SIZE = 80
 
 
 class ImagesModel(QAbstractTableModel):
-    """Rows: images. Columns: thumbnail and name, condition (editable), number of cells, state."""
+    """Rows: image files. Columns: thumbnail and name, condition (editable), number of cells, state."""
 
     condition_edited = Signal(list, str)
 
@@ -30,7 +36,8 @@ class ImagesModel(QAbstractTableModel):
         super().__init__()
         self._background = background
         self._session: Session | None = None
-        self._records: tuple[ImageRecord, ...] = ()
+        self._files: list[tuple[ImageRecord, ...]] = []
+        self._shown: dict[Path, int] = {}
         self._counts: dict[int, int] = {}
         self._thumbs: dict[int, QIcon] = {}
 
@@ -38,44 +45,59 @@ class ImagesModel(QAbstractTableModel):
         """Show the images of another session."""
         self.beginResetModel()
         self._session = session
+        self._shown.clear()
         self._thumbs.clear()
-        self._read()
+        self._take(self._read_files())
         self.endResetModel()
 
     def refresh(self) -> None:
         """Take over what the session says now, with the selection left alone."""
-        before = self._records
-        if self._session is not None and len(self._session.images) == len(before):
-            self._read()
-            if self._records:
-                self.dataChanged.emit(self.index(0, 0), self.index(len(self._records) - 1, len(_HEADS) - 1))
+        before = [[record.image_id for record in records] for records in self._files]
+        files = self._read_files()
+        if before and before == [[record.image_id for record in records] for records in files]:
+            self._take(files)
+            self.dataChanged.emit(self.index(0, 0), self.index(len(files) - 1, len(_HEADS) - 1))
             return
         self.beginResetModel()
-        self._read()
+        self._take(files)
         self.endResetModel()
 
     def image_id(self, row: int) -> int:
-        """The image of a row."""
-        return self._records[row].image_id
+        """The image of a row; of a stack the plane that was on the screen last."""
+        return self._record(row).image_id
+
+    def image_ids(self, rows: Iterable[int]) -> list[int]:
+        """The images of these rows, with all planes of stacks."""
+        return [record.image_id for row in sorted(set(rows)) for record in self._files[row]]
 
     def row_of(self, image_id: int | None) -> int | None:
         """The row of an image."""
-        return next((row for row, record in enumerate(self._records) if record.image_id == image_id), None)
+        holds = (row for row, records in enumerate(self._files) if any(r.image_id == image_id for r in records))
+        return next(holds, None)
+
+    def show_plane(self, image_id: int) -> None:
+        """Let the row of a stack stand for this plane."""
+        row = self.row_of(image_id)
+        if row is not None and self._record(row).image_id != image_id:
+            self._shown[self._files[row][0].path] = image_id
+            self.dataChanged.emit(self.index(row, 0), self.index(row, len(_HEADS) - 1))
 
     def facts(self, row: int) -> str:
         """Channels, pixel size and extent of an image, in words."""
-        record = self._records[row]
+        record = self._record(row)
         channels, height, width = record.shape
         size = f"{record.pixel_size_um:.3g} µm per px" if record.pixel_size_um else "pixel size unknown"
         names = f"{channels} channel{'s'[: channels != 1]}: {', '.join(record.channel_names)}"
+        cells = self._counts.get(record.image_id, 0)
+        here = f"\n{_PLANES[record.axis]} {record.plane + 1}: {cells} cells" if record.axis else ""
         note = f"\n{record.note}" if record.note else ""
-        return f"{width} × {height} px · {size} · {names}{note}"
+        return f"{width} × {height} px · {size} · {names}{here}{note}"
 
     # Qt's model interface
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
         """Number of images."""
-        return 0 if parent is not None and parent.isValid() else len(self._records)
+        return 0 if parent is not None and parent.isValid() else len(self._files)
 
     def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
         """Number of columns."""
@@ -94,17 +116,19 @@ class ImagesModel(QAbstractTableModel):
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Text, thumbnail, tooltip or alignment of a cell."""
-        record, column = self._records[index.row()], index.column()
+        record, column = self._record(index.row()), index.column()
+        records = self._files[index.row()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
-            count = self._counts.get(record.image_id, 0)
+            count = sum(self._counts.get(one.image_id, 0) for one in records)
+            segmented = any(one.state == "segmented" for one in records)
             return (
-                record.name.rpartition("/")[2] if role == Qt.ItemDataRole.DisplayRole else record.name,
+                _short(record, len(records)) if role == Qt.ItemDataRole.DisplayRole else record.name,
                 record.condition,
-                str(count) if count or record.state == "segmented" else "–",
-                _STATES.get(record.state, record.state),
+                str(count) if count or segmented else "–",
+                _state(records),
             )[column]
         if role == Qt.ItemDataRole.DecorationRole and column == 0:
-            return self._thumbnail(record)
+            return self._thumbnail(records[len(records) // 2])
         if role == Qt.ItemDataRole.ToolTipRole:
             return (
                 "Double-click to change the condition"
@@ -120,12 +144,24 @@ class ImagesModel(QAbstractTableModel):
         if role != Qt.ItemDataRole.EditRole or index.column() != 1:
             return False
         text = str(value).strip()
-        if text != self._records[index.row()].condition:
+        if text != self._record(index.row()).condition:
             self.condition_edited.emit([index.row()], text)
         return True
 
-    def _read(self) -> None:
-        self._records = self._session.images if self._session is not None else ()
+    def _record(self, row: int) -> ImageRecord:
+        records = self._files[row]
+        shown = self._shown.get(records[0].path)
+        return next((record for record in records if record.image_id == shown), records[0])
+
+    def _read_files(self) -> list[tuple[ImageRecord, ...]]:
+        """The images of the session, planes of a file together and in order."""
+        together: dict[object, list[ImageRecord]] = {}
+        for record in self._session.images if self._session is not None else ():
+            together.setdefault(record.path if record.axis else record.image_id, []).append(record)
+        return [tuple(sorted(records, key=lambda one: one.plane)) for records in together.values()]
+
+    def _take(self, files: list[tuple[ImageRecord, ...]]) -> None:
+        self._files = files
         frame = self._session.cells.frame if self._session is not None else None
         self._counts = {} if frame is None else {int(i): int(n) for i, n in frame["image"].value_counts().items()}
 
@@ -151,6 +187,21 @@ class ImagesModel(QAbstractTableModel):
         if session is self._session and row is not None:
             self._thumbs[image_id] = QIcon(to_pixmap(picture))
             self.dataChanged.emit(self.index(row, 0), self.index(row, 0), [Qt.ItemDataRole.DecorationRole])
+
+
+def _short(record: ImageRecord, planes: int) -> str:
+    """The last part of the name; of a plane with how many there are: ``movie [t 07/30]``."""
+    name = record.name.rpartition("/")[2]
+    return f"{name[:-1]}/{planes}]" if record.axis else name
+
+
+def _state(records: Sequence[ImageRecord]) -> str:
+    """The state of an image; of a stack what all its planes have in common, or how many are segmented."""
+    states = {record.state for record in records}
+    if len(states) > 1 and "failed" not in states:
+        return f"{sum(record.state != 'new' for record in records)} of {len(records)}"
+    state = "failed" if "failed" in states else records[0].state
+    return _STATES.get(state, state)
 
 
 def to_pixmap(picture: NDArray[np.uint8]) -> QPixmap:

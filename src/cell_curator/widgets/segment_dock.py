@@ -8,20 +8,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator.core.jobs import UserError
-from cell_curator.engines.cards import list_models
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, available
+from cell_curator.engines.volumes import StackParameters
 from cell_curator.kept_flows import recall
 from cell_curator.link.insight import hide_insight, show_insight
 from cell_curator.link.measuring import Ruler, draw_region, put_region_down, region_of
+from cell_curator.project_models import known
+from cell_curator.series import planes_of
 from cell_curator.widgets.cell_looks import CellLooks
-from cell_curator.widgets.controls import push_button
+from cell_curator.widgets.controls import Fold, push_button
 from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
 from cell_curator.widgets.live_masks import THRESHOLDS, LiveMasks
-from cell_curator.workflow import adopt
+from cell_curator.workflow import take_over
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
@@ -44,9 +46,8 @@ class SegmentDock(Dock):
 
     def build(self) -> None:
         """The form, the ways to start, what the network saw, and the looks of the cells."""
-        models = [card.name for card in list_models()]
         states = available()
-        choices = {"model": models, "engine": [state.name for state in states]}
+        choices = {"model": [card.name for card in known(None)], "engine": [state.name for state in states]}
         self.form = ParametersForm(SegmentParameters, choices=choices, zero={"diameter": "automatic"})
         for state in states:
             if state.reason:
@@ -61,6 +62,15 @@ class SegmentDock(Dock):
         self._put_later.setInterval(_PUT_MS)
         self._put_later.timeout.connect(partial(self.guard, self._put))
         self.all = push_button("Find cells in all images", "Goes through the whole project", self._find_all)
+        self.stack = ParametersForm(StackParameters)
+        self.stack.changed.connect(self._stack_edited)
+        self.file = push_button("Find cells in all planes", "Of this stack or time lapse", self._find_file)
+        self.planes = QWidget()
+        together = QVBoxLayout(self.planes)
+        together.setContentsMargins(0, 0, 0, 0)
+        together.addWidget(Fold("More: planes of this stack", self.stack))
+        together.addWidget(self.file)
+        self.planes.hide()
         self.measure = push_button("Draw the diameter", "Draw a line across a typical cell (D)", self._measure)
         self.region = QCheckBox("Only in a region")
         self.region.setToolTip(
@@ -80,6 +90,7 @@ class SegmentDock(Dock):
         row.addWidget(self.region, 1)
         self.body.addWidget(self.form)
         self.body.addLayout(row)
+        self.body.addWidget(self.planes)
         self.body.addWidget(self.all)
         self.body.addWidget(self.result)
         self.body.addWidget(line())
@@ -109,13 +120,18 @@ class SegmentDock(Dock):
         links.add(session.events.parameters_changed, self._parameters_changed)
         links.add(session.events.cells_changed, self._count)
         links.add(session.events.current_changed, self._image_changed)
+        links.add(session.events.images_changed, self._fit_planes)
+        links.add(session.events.rounds_changed, self._offer_models)
         if self.bench.link is not None and self.bench.tools is not None:
             links.add(self.bench.link.shown, self.looks.follow)
             links.add(self.bench.link.shown, self._show_insight)
             self._ruler = Ruler(self.bench.viewer, self.bench.link, self.bench.tools)
             links.add(self._ruler.measured, self._measured)
+        self._offer_models()
         self._last = session.get(SegmentParameters)
         self.form.set_value(self._last)
+        self.stack.set_value(session.get(StackParameters))
+        self._fit_planes()
         self._count()
 
     def closed(self) -> None:
@@ -169,11 +185,12 @@ class SegmentDock(Dock):
         session = self.session
         if session is not None and self.bench.link is not None and not self.bench.runner.busy:
             self.guard(self.bench.link.flush)
-            take = partial(adopt, session, image_id, found, parameters)
+            take = partial(take_over, session, image_id, found, parameters)
             self.bench.studies(take, lambda _: self._count(), topic="thresholds")
 
     def _image_changed(self, *_: Any) -> None:
         self.live.stop()
+        self._fit_planes()
         self._count()
 
     def _insight_toggled(self, on: bool) -> None:
@@ -205,6 +222,11 @@ class SegmentDock(Dock):
     def _find_all(self) -> None:
         self._find(None)
 
+    def _find_file(self) -> None:
+        session = self.session
+        if session is not None and session.current_image is not None:
+            self._find([record.image_id for record in planes_of(session, session.current_image)])
+
     def _find(self, image_ids: list[int] | None, region: Any = None) -> None:
         session = self.session
         if session is None:
@@ -212,6 +234,8 @@ class SegmentDock(Dock):
         self.live.stop()
         self._put_down()
         self._put()
+        if image_ids is not None and session.get(StackParameters).method == "3-D":  # it looks at whole stacks
+            image_ids = [record.image_id for number in image_ids for record in planes_of(session, number)]
         start = time.monotonic()
         self.run("Finding cells", partial(session.segment, image_ids, region), partial(self._found, start, image_ids))
 
@@ -229,7 +253,7 @@ class SegmentDock(Dock):
         rows = session.cells.frame
         if image_ids is not None:
             rows = rows[rows["image"].isin(image_ids)]
-        where = "" if image_ids is not None else f" in {report.done} images"
+        where = f" in {report.done} images" if image_ids is None or len(image_ids) > 1 else ""
         typical = f", typical diameter {_diameter(rows):.0f} px" if len(rows) else ""
         hint = "" if len(rows) else ". Try a lower cell threshold, or give the diameter"
         return f"{len(rows)} cells{where} in {time.monotonic() - start:.1f} s{typical}{hint}"
@@ -254,15 +278,39 @@ class SegmentDock(Dock):
         if self.session is not None:
             self.session.put(self.form.value())
 
+    def _stack_edited(self, parameters: StackParameters) -> None:
+        if self.session is not None:
+            self.session.put(parameters)
+
+    def _fit_planes(self, *_: Any) -> None:
+        """What belongs to stacks is there only for a plane of one."""
+        session = self.session
+        number = None if session is None else session.current_image
+        axis = session.image(number).axis if session is not None and number is not None else ""
+        self.planes.setVisible(bool(axis))
+        self.file.setText("Find cells in all frames" if axis == "T" else "Find cells in all planes")
+
+    def _offer_models(self, *_: Any) -> None:
+        """Models may have been trained or added meanwhile; the choice stays."""
+        if self.session is not None:
+            choice = self.form.control("model")
+            chosen = choice.value()
+            choice.set_words([card.name for card in known(self.session)])
+            choice.set_value(chosen)
+
     def _parameters_changed(self, name: str) -> None:
+        if name == StackParameters.__name__ and self.session is not None:
+            self.stack.set_value(self.session.get(StackParameters))
         if name == SegmentParameters.__name__ and self.session is not None:
             stored = self.session.get(SegmentParameters)
+            self._offer_models()
             if stored != self.form.value():
                 self.form.set_value(stored)
                 self._last = stored
 
     def _fit_all(self, *_: Any) -> None:
         self.all.setEnabled(not self.bench.runner.busy)
+        self.file.setEnabled(not self.bench.runner.busy)
 
 
 def _diameter(rows: Any) -> float:
