@@ -194,7 +194,16 @@ def test_closing_the_window_ends_the_worker_and_the_threads(open_viewer, session
 
 def test_every_menu_entry_opens_its_dock(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
-    for name in ("Cell Curator (all docks)", "Images", "Preprocess", "Segment", "Correct", "Review", "Explore"):
+    for name in (
+        "Cell Curator (all docks)",
+        "Images",
+        "Preprocess",
+        "Segment",
+        "Correct",
+        "Teach",
+        "Review",
+        "Explore",
+    ):
         _, widget = viewer.window.add_plugin_dock_widget("napari-cell-curator", name)
         assert workbench_of(viewer).viewer is viewer
         assert widget.minimumSizeHint().width() <= 400

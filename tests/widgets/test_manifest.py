@@ -27,7 +27,16 @@ def target(manifest, command):
 
 def test_the_first_entry_opens_all_docks_and_each_has_its_own(manifest):
     names = [widget.display_name for widget in manifest.contributions.widgets]
-    assert names == ["Cell Curator (all docks)", "Images", "Preprocess", "Segment", "Correct", "Review", "Explore"]
+    assert names == [
+        "Cell Curator (all docks)",
+        "Images",
+        "Preprocess",
+        "Segment",
+        "Correct",
+        "Teach",
+        "Review",
+        "Explore",
+    ]
     for widget in manifest.contributions.widgets:
         assert issubclass(target(manifest, widget.command), QWidget)
 

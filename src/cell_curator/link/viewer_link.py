@@ -18,22 +18,21 @@ import numpy as np
 from psygnal import Signal
 
 from cell_curator.core.jobs import UserError
-from cell_curator.link.colors import SELECTED
 from cell_curator.link.geometry import Region, to_data, to_world, visible_region
 from cell_curator.link.image import ImageBinder, Loaded, load
 from cell_curator.link.labels import LabelsBinder, Later
 from cell_curator.link.points import PointsBinder
+from cell_curator.link.regions import RegionsBinder
+from cell_curator.link.ring import Ring
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Points
 
     from cell_curator.session import Session
 
 Background = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """Computes the first argument somewhere and hands its result to the second in the main thread."""
 
-RING = "selected"
 _CLICK_PX = 4.0
 _CELL_PX = 60.0  # a cell of usual size that is gone to appears at least this large on the screen
 
@@ -76,8 +75,9 @@ class ViewerLink:
         self.image = ImageBinder(viewer)
         self.labels = LabelsBinder(session, viewer, later=later)
         self.points = PointsBinder(session, viewer)
+        self.regions = RegionsBinder(session, viewer, later=later)
         self._background = background
-        self._ring: Points | None = None
+        self._ring = Ring(viewer)
         self._wanted: int | None = None
         self._goal: int | None = None
         self._view: tuple[Any, float] | None = None
@@ -90,6 +90,7 @@ class ViewerLink:
             (session.events.cells_changed, self._on_cells),
             (session.events.embedding_changed, self._on_embedding),
             (session.events.images_changed, self._on_images),
+            (session.events.regions_changed, self.regions.refresh),
             (session.selection.changed, self._on_selection),
         )
         for signal, slot in self._slots:
@@ -110,6 +111,7 @@ class ViewerLink:
                 callbacks.remove(callback)
         self._wanted = None
         self._clear()
+        self._ring.unbind()
 
     def go_to(self, cell_id: int) -> None:
         """Show this cell: switch the image if it must be, centre the camera, select the cell."""
@@ -142,8 +144,9 @@ class ViewerLink:
         self.labels.recolor()
 
     def flush(self) -> None:
-        """Hand over what was painted before something else looks at the cells."""
+        """Hand over what was painted and drawn before something else looks at it."""
         self.labels.commit()
+        self.regions.commit()
 
     # session → viewer
 
@@ -172,6 +175,7 @@ class ViewerLink:
         self.labels.commit()
         self.image.show(loaded)
         self.labels.show(loaded.image_id, loaded.labels, self.image.affine, len(self.image.layers))
+        self.regions.show(loaded.image_id, self.image.shape, self.image.affine)
         self.points.show(self.image.box)
         self._draw_ring()
         if first or self.image.box != before:
@@ -227,6 +231,7 @@ class ViewerLink:
         self.image.turn(angle_deg)
         if self.labels.layer is not None:
             self.labels.layer.affine = self.image.affine
+        self.regions.turn(self.image.affine)
         self._draw_ring()
         if self.image.box != before:
             self.points.show(self.image.box)
@@ -273,46 +278,13 @@ class ViewerLink:
         self._view = None
 
     def _draw_ring(self) -> None:
-        cells = self._here()
-        if not cells:
-            if self._ring is not None:
-                self._ring.visible = False
-            return
-        rows = self.session.cells.frame.loc[cells]
-        where = to_world(self.image.affine, rows[["y", "x"]].to_numpy(float))
-        extent = np.maximum(rows["bottom"] - rows["top"], rows["right"] - rows["left"]).to_numpy(float)
-        if self._ring is None or self._ring not in self.viewer.layers:
-            self._ring = self._add_ring()
-        self._ring.data = where
-        self._ring.size = 1.5 * extent + 6
-        self._ring.visible = True
-
-    def _add_ring(self) -> Points:
-        from napari.layers import Points
-
-        ring = Points(
-            np.empty((0, 2)),
-            name=RING,
-            face_color="transparent",
-            border_color=SELECTED,
-            border_width=1.5,
-            border_width_is_relative=False,
-        )
-        ring.editable = False
-        active = self.viewer.layers.selection.active
-        self.viewer.layers.insert(len(self.image.layers) + 1, ring)
-        # A new layer becomes the active one; the user's brush must not be taken away.
-        self.viewer.layers.selection.active = active
-        return ring
-
-    def _remove_ring(self) -> None:
-        if self._ring is not None and self._ring in self.viewer.layers:
-            self.viewer.layers.remove(self._ring)
-        self._ring = None
+        rows = self.session.cells.frame.loc[self._here()]
+        self._ring.draw(rows, self.image.affine, len(self.image.layers) + 1)
 
     def _clear(self) -> None:
         self.labels.remove()
-        self._remove_ring()
+        self.regions.remove()
+        self._ring.remove()
         self.points.remove()
         self.image.remove()
 
@@ -355,7 +327,8 @@ class ViewerLink:
     def _is_drawing(self) -> bool:
         layer = self.labels.layer
         active = self.viewer.layers.selection.active
-        return layer is not None and active is layer and str(layer.mode) not in ("pan_zoom", "pick")
+        painting = layer is not None and active is layer and str(layer.mode) not in ("pan_zoom", "pick")
+        return painting or self.regions.drawing
 
     def _pixel(self, position: Any) -> tuple[int, int] | None:
         if self.labels.layer is None:

@@ -1,8 +1,9 @@
-"""A small live curve of the losses while the map is learned."""
+"""Small live curves of the losses while a network learns: the map's, or a round's."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pyqtgraph as pg
@@ -11,15 +12,15 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from cell_curator.widgets import style
 
 _HEIGHT = 130
-_LINES = (("training", "total", "#e69f00"), ("held-back cells", "validation", "#56b4e9"))
+_LEARNED, _HELD = "#e69f00", "#56b4e9"
+_LINES = (("training", "total", _LEARNED), ("held-back cells", "validation", _HELD))
 
 
-class LossPlot(QWidget):
-    """Loss per cell against the training step, for the cells learned from and those held back."""
+class CurvesPlot(QWidget):
+    """A few named curves over one axis. ``lines``: (what is read, name of the curve, colour)."""
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, lines: Sequence[tuple[str, str, str]], left: str, bottom: str) -> None:
         super().__init__()
-        colors = style.colors(str(viewer.theme))
         self._plot = pg.PlotWidget(background=None)
         self._plot.setFixedHeight(_HEIGHT)
         item = self._plot.getPlotItem()
@@ -28,25 +29,48 @@ class LossPlot(QWidget):
         item.ctrlMenu = None
         self._plot.setMouseEnabled(False, False)
         self._plot.hideButtons()
-        for side, text in (("left", "loss per cell"), ("bottom", "step")):
-            axis = self._plot.getAxis(side)
-            axis.setPen(colors["line"])
-            axis.setTextPen(colors["quiet"])
-            axis.setLabel(text, color=colors["quiet"])
-            axis.enableAutoSIPrefix(False)
-        self._plot.addLegend(offset=(-4, 4), labelTextColor=colors["quiet"])
-        self._curves = {field: self._plot.plot(name=name, pen=pg.mkPen(c, width=2)) for name, field, c in _LINES}
-        self._points: dict[str, tuple[list[int], list[float]]] = {}
+        for side, text in (("left", left), ("bottom", bottom)):
+            self._plot.getAxis(side).enableAutoSIPrefix(False)
+            self._plot.getAxis(side).setLabel(text)
+        self._legend = self._plot.addLegend(offset=(-4, 4))
+        self._curves = {field: self._plot.plot(name=name, pen=pg.mkPen(c, width=2)) for name, field, c in lines}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._plot)
+        self.set_theme(str(viewer.theme))
+
+    def set_theme(self, theme: str) -> None:
+        """Text and lines in the colours of napari's theme."""
+        colors = style.colors(theme)
+        for side in ("left", "bottom"):
+            axis = self._plot.getAxis(side)
+            axis.setPen(colors["line"])
+            axis.setTextPen(colors["quiet"])
+            axis.setLabel(axis.labelText, color=colors["quiet"])
+        self._legend.setLabelTextColor(colors["quiet"])
+
+    def draw(self, name: str, xs: Sequence[float], ys: Sequence[float]) -> None:
+        """Draw one of the curves."""
+        self._curves[name].setData(xs, ys)
+
+    def drawn(self, name: str) -> int:
+        """How many points one of the curves has."""
+        return len(self._curves[name].xData) if self._curves[name].xData is not None else 0
+
+
+class LossPlot(CurvesPlot):
+    """Loss per cell against the training step, for the cells learned from and those held back."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer, _LINES, "loss per cell", "step")
+        self._points: dict[str, tuple[list[int], list[float]]] = {}
         self.clear()
 
     def clear(self) -> None:
         """Forget the curve."""
         self._points = {field: ([], []) for _, field, _ in _LINES}
-        for curve in self._curves.values():
-            curve.setData([], [])
+        for field in self._points:
+            self.draw(field, [], [])
 
     def take(self, payload: Any) -> bool:
         """Add what a training step reported; False if ``payload`` is something else."""
@@ -58,10 +82,24 @@ class LossPlot(QWidget):
             if math.isfinite(value) and (not steps or step > steps[-1]):
                 steps.append(step)
                 values.append(value)
-                self._curves[field].setData(steps, values)
+                self.draw(field, steps, values)
         return True
 
     @property
     def steps(self) -> int:
         """How many points the training curve has."""
         return len(self._points["total"][0])
+
+
+class LessonPlot(CurvesPlot):
+    """Error against the pass through the examples, for what is learned and for what is locked away."""
+
+    def __init__(self, viewer: Any) -> None:
+        lines = (("reviewed", "loss", _LEARNED), ("locked away", "holdout", _HELD))
+        super().__init__(viewer, lines, "error", "pass through the examples")
+
+    def show_curve(self, curve: Sequence[tuple[int, float, float | None]]) -> None:
+        """Draw (epoch, loss, loss on what is locked away or None) points."""
+        held = [(epoch, value) for epoch, _, value in curve if value is not None and math.isfinite(value)]
+        self.draw("loss", [epoch for epoch, _, _ in curve], [loss for _, loss, _ in curve])
+        self.draw("holdout", [epoch for epoch, _ in held], [value for _, value in held])

@@ -32,15 +32,24 @@ from cell_curator.widgets.images_dock import ImagesDock
 from cell_curator.widgets.preprocess_dock import PreprocessDock
 from cell_curator.widgets.review_dock import ReviewDock
 from cell_curator.widgets.segment_dock import SegmentDock
+from cell_curator.widgets.teach_dock import TeachDock
 from cell_curator.widgets.workbench import Workbench, workbench_of
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-DOCKS: tuple[type[Dock], ...] = (ImagesDock, PreprocessDock, SegmentDock, CorrectDock, ReviewDock, ExploreDock)
+DOCKS: tuple[type[Dock], ...] = (
+    ImagesDock,
+    PreprocessDock,
+    SegmentDock,
+    CorrectDock,
+    TeachDock,
+    ReviewDock,
+    ExploreDock,
+)
 NAME = "Cell Curator"
 _SETTLE_S = 20.0
-_TITLES_A_ROW = 3
+_TITLES_A_ROW = 4
 
 
 class AllDocks(QWidget):

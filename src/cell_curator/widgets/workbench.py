@@ -77,7 +77,7 @@ class Workbench:
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
         self._pause.timeout.connect(self._pause_over)
-        self._after_pause: Callable[[], None] | None = None
+        self._after_pause: list[Callable[[], None]] = []
         for lane in self._lanes:
             lane.failed.connect(self._tell)
         self._queue = QTimer()
@@ -221,17 +221,18 @@ class Workbench:
         self.background(compute, deliver, topic="image")
 
     def _later(self, function: Callable[[], None]) -> None:
-        self._after_pause = function
+        if function not in self._after_pause:
+            self._after_pause.append(function)
         self._pause.start()
 
     def _pause_over(self) -> None:
-        function, self._after_pause = self._after_pause, None
-        if function is None or self._closed:
-            return
-        try:
-            function()
-        except UserError as error:
-            self._tell(str(error))
+        functions, self._after_pause = self._after_pause, []
+        for function in functions:
+            try:
+                if not self._closed:
+                    function()
+            except UserError as error:
+                self._tell(str(error))
 
     def _tell(self, text: str) -> None:
         self.problem.emit(text)
