@@ -7,6 +7,7 @@ names. Random numbers need no place in it: every pass draws from a seed of its o
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -93,7 +94,9 @@ def load_checkpoint(path: Path, fingerprint: str, module: Any, optimiser: Any) -
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a foreign pickle, which is refused right after
+            content = torch.load(path, map_location="cpu", weights_only=True)
         if content["fingerprint"] != fingerprint or set(content["ledger"]) != {f.name for f in fields(Ledger)}:
             return None
         weights, moments = content["weights"], content["optimiser"]

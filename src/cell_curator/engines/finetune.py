@@ -167,7 +167,10 @@ class TrainingState:
     best_epoch
         The pass whose network is kept so far, 0: none yet.
     preview
-        ``(Y, X)`` int32, cells found in the preview now; only right after each look.
+        ``(Y, X)`` int32, the cells found now in the marked part of the preview, 0 outside of it; only right
+        after each look.
+    preview_name
+        Name of the example it is of.
     """
 
     epoch: int
@@ -179,6 +182,7 @@ class TrainingState:
     curve: tuple[Point, ...]
     best_epoch: int
     preview: NDArray[np.int32] | None = None
+    preview_name: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +37,16 @@ from cell_curator.engines.memory import kept_memory
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, limited_threads
 from cell_curator.engines.training_material import Material
 from cell_curator.engines.training_tiles import Cut, Tiles, batches
+from cell_curator.io.atomic import write_error
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINT_EVERY = 30.0
-"""Seconds of work that a crash costs at most; more where writing takes long."""
+"""Seconds of work that a crash costs at most."""
+
+CHECKPOINT_SHARE = 0.05
+"""Part of the time that may go into writing checkpoints, which are rarer where that takes long."""
 
 LOOKS = 8
 """Tiles of the hold-out that are looked at, at least; as many again until every image had one."""
@@ -92,7 +95,7 @@ class Trainable:
 
 def learn(net: Trainable, material: Material, params: TrainParameters, folder: Path, resume: bool) -> Job[Trained]:
     """Train ``net``; see `finetune.finetune`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder, net.base)
     with limited_threads(params.threads), kept_memory():
         run = _Run(net, material, params, folder, resume)
         stopped = yield from run.fit()
@@ -100,6 +103,16 @@ def learn(net: Trainable, material: Material, params: TrainParameters, folder: P
         note(folder, made)
     forget([folder / CHECKPOINT])
     return made
+
+
+def _make(folder: Path, base: Path) -> None:
+    """The folder of the model, which must not be that of the base."""
+    if (folder / WEIGHTS).exists() and (folder / WEIGHTS).samefile(base):
+        raise UserError(f"{folder}: holds the model that is to be trained on; choose another folder for the new one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 class _Run:
@@ -261,7 +274,7 @@ class _Run:
                 counts = torch.from_numpy(tiles.counts)
                 loss = masked_loss(torch.from_numpy(tiles.target), self.net.answer(tiles.planes), counts)
                 pixels = float(counts.sum())
-                total, weight = total + float(loss) * pixels, weight + pixels
+                total, weight = total + loss.item() * pixels, weight + pixels
         return total / max(weight, 1.0)
 
     def _preview(self) -> NDArray[np.int32] | None:
@@ -273,19 +286,21 @@ class _Run:
         answer, _ = drive(self.net.look(view.planes))
         nothing = np.zeros(1, dtype=np.float32)
         raw = Segmentation(
-            labels=np.zeros(view.shape, dtype=np.int32),
+            labels=np.zeros([window.stop - window.start for window in view.window], dtype=np.int32),
             diameter=view.diameter,
             inverted=False,
             flow_error=nothing,
             flow=answer[:2],
             cell_probability=answer[2],
         )
-        return outline(raw, SegmentParameters()).labels
+        labels = np.zeros(view.shape, dtype=np.int32)
+        labels[view.window] = outline(raw, SegmentParameters()).labels
+        return labels
 
     def _save_checkpoint(self) -> None:
         """Write a checkpoint if the last one is long ago."""
         now = time.perf_counter()
-        if now - self.saved < max(CHECKPOINT_EVERY, 20 * self.write_seconds):
+        if now - self.saved < max(CHECKPOINT_EVERY, self.write_seconds / CHECKPOINT_SHARE):
             return
         path = self.folder / CHECKPOINT
         self._write(lambda: save_checkpoint(path, self.fingerprint, self.net.module, self.optimiser, self.ledger))
@@ -327,6 +342,7 @@ class _Run:
             curve=curve,
             best_epoch=book.best_epoch,
             preview=preview,
+            preview_name="" if preview is None or self.material.view is None else self.material.view.name,
         )
         return Progress(part, message, state)
 
@@ -334,16 +350,13 @@ class _Run:
         """What the card will say."""
         import torch
 
-        book, params = self.ledger, self.params
+        book = self.ledger
         how = "the last"
-        if self.looked_at and params.keep == "best":
+        if self.looked_at and self.params.keep == "best":
             how = "lowest loss on the hold-out, so scores on the hold-out are slightly favourable"
         details = {
             **self.material.details,
-            "engine": self.net.engine,
-            "parent": self.net.base.parent.name if self.net.base.name == WEIGHTS else self.net.base.name,
-            "parent_sha256": self.base,
-            "parameters": params.model_dump(mode="json"),
+            "base_sha256": self.base,
             "steps": book.step,
             "tile_px": self.cut.side,
             "precision": "bfloat16" if self.net.bfloat16 else "float32",
@@ -352,7 +365,6 @@ class _Run:
             "loss": book.curve[-1][1] if book.curve else None,
             "holdout_loss_before": book.holdout_before,
             "holdout_loss": book.best_loss,
-            "versions": {name: version(name) for name in ("torch", "cellpose", "numpy")},
         }
         if self.resumed_at:
             details["resumed_at_step"] = self.resumed_at

@@ -36,13 +36,17 @@ class View:
     planes
         ``(C, y, x)`` float32 at the size that the network expects.
     shape
-        ``(Y, X)`` of the labels.
+        ``(Y, X)`` of the image.
+    window
+        The part of it that is shown.
     diameter
         px.
     """
 
+    name: str
     planes: NDArray[np.float32]
     shape: tuple[int, int]
+    window: tuple[slice, slice]
     diameter: float
 
 
@@ -94,9 +98,7 @@ def gather(
     made = yield from scaled(ready, 0.6, 1.0)
     ours, theirs = tuple(made[: len(learned)]), tuple(made[len(learned) :])
     details: dict[str, Any] = {
-        "images": [source.name for source in ours],
-        "cells": sum(source.cells for source in ours),
-        "holdout_images": [source.name for source in theirs],
+        "learned_from": {source.name: source.cells for source in ours},
         "diameters_px": {source.name: round(source.diameter, 1) for source in ours},
         "shown_inverted": [source.name for source in made if source.inverted],
     }
@@ -133,13 +135,16 @@ def _usable(reviewed: Sequence[Reviewed], fewest: int) -> tuple[list[Reviewed], 
 def _view(seen: Reviewed, dark: bool, typical: float, diam_mean: float) -> View:
     """The box round what counts in the preview (all of it if nothing does), as the network is shown it."""
     counts = seen.counts if seen.counts.any() else np.ones_like(seen.counts)
-    window = []
-    for axis in (1, 0):
-        there = np.flatnonzero(counts.any(axis=axis))
-        window.append(slice(int(there[0]), int(there[-1]) + 1))
-    planes = inverted(seen.planes, dark)[:, window[0], window[1]]
-    shape = (planes.shape[1], planes.shape[2])
+    there = [np.flatnonzero(counts.any(axis=axis)) for axis in (1, 0)]
+    rows, cols = (slice(int(at[0]), int(at[-1]) + 1) for at in there)
+    planes = inverted(seen.planes, dark)[:, rows, cols]
     diameter = diameter_of(seen, typical)
     zoom = diam_mean / diameter if diam_mean else 1.0
-    size = (max(8, round(shape[0] * zoom)), max(8, round(shape[1] * zoom)))
-    return View(np.stack([resize(plane, size) for plane in planes]), shape, diameter)
+    size = (max(8, round(planes.shape[1] * zoom)), max(8, round(planes.shape[2] * zoom)))
+    return View(
+        name=seen.name,
+        planes=np.stack([resize(plane, size) for plane in planes]),
+        shape=(counts.shape[0], counts.shape[1]),
+        window=(rows, cols),
+        diameter=diameter,
+    )
