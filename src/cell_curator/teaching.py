@@ -85,7 +85,7 @@ def teach(execute: Execute, lesson: Lesson, place: Path) -> Job[dict[str, Any]]:
         See `engines.finetune.finetune`.
     """
     start = time.monotonic()
-    before = yield from scaled(score(execute, lesson.base, lesson.holdout), 0.0, 0.1, "before: ")
+    before = yield from scaled(score(execute, _with_diameter(lesson), lesson.holdout), 0.0, 0.1, "before: ")
     weights = yield from fetch(lesson.base.model, engine=lesson.base.engine)
     job = execute(
         FINETUNE,
@@ -191,6 +191,18 @@ def make_place(place: Path) -> Path:
     except OSError as error:
         raise write_error(place, error) from error
     return place
+
+
+def _with_diameter(lesson: Lesson) -> SegmentParameters:
+    """How the model is used before: where it would guess the diameter, that of the examples is told.
+
+    A person who corrected cells knows how large they are, and a model that knows none of them guesses wildly.
+    """
+    sizes = [np.bincount(one.labels.ravel())[1:] for one in lesson.train]
+    areas = np.concatenate([size[size > 0] for size in sizes])
+    if lesson.base.diameter or not len(areas):
+        return lesson.base
+    return lesson.base.model_copy(update={"diameter": float(2 * np.sqrt(np.median(areas) / np.pi))})
 
 
 def _cells(example: Example) -> int:
