@@ -63,7 +63,8 @@ def batches(made: Sequence[Source], cut: Cut, seed: int) -> Iterator[Tiles]:
     """The batches of one epoch. Equal ``seed``, equal batches; NumPy's global numbers stay as they were."""
     random = np.random.RandomState(seed)
     count = cut.per_epoch or len(made)
-    order = random.permutation(len(made)) if count == len(made) else random.choice(len(made), count)
+    chance = np.full(len(made), 1 / len(made))  # as Cellpose gives it, which changes what is drawn
+    order = random.permutation(len(made)) if count == len(made) else random.choice(len(made), count, p=chance)
     for first in range(0, count, cut.batch):
         some = [_tile(made[index], cut, random) for index in order[first : first + cut.batch]]
         yield Tiles(*(np.stack(parts) for parts in zip(*some, strict=True)))
