@@ -192,6 +192,20 @@ def test_kinds_differ_in_colour_and_word(link, session):
     assert len(set(REGION_COLORS.values())) == 2
 
 
+def test_an_image_that_is_reviewed_and_locked_away_says_both(link, session):
+    marking.mark(session, 1, REVIEWED)
+    marking.mark(session, 1, HOLDOUT)
+    assert list(link.regions.layer.text.values) == ["", "reviewed, locked away"]
+
+
+def test_frames_are_as_thin_on_the_screen_at_any_zoom(link, session):
+    marking.mark(session, 1, REVIEWED, BOX)
+    camera = link.viewer.scene.camera
+    for zoom in (0.5, 4.0):
+        camera.zoom = zoom
+        assert link.regions.layer.edge_width[0] * zoom == pytest.approx(2.5)
+
+
 def test_a_layer_that_the_user_deletes_unmarks_nothing_and_comes_back(link, session):
     marking.mark(session, 1, REVIEWED, BOX)
     link.viewer.layers.remove(link.regions.layer)

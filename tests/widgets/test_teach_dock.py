@@ -450,7 +450,7 @@ def test_doubtful_places_are_listed_and_gone_to_in_any_image(dock, session, view
     assert not dock.take_me.isEnabled()
     press(dock.find)
     wait_for_job()
-    assert "2 places" in dock.jobs.state.full_text
+    assert "2 places, the least sure first" in dock.jobs.state.full_text
     press(dock.take_me)
     wait_for_job()
     assert session.current_image == 2

@@ -157,8 +157,8 @@ class RegionsBinder:
         layer.affine = self._affine
         layer.selected_data = set()
         layer.data = []
+        corners = [self._corners(region) for region in regions]
         if regions:
-            corners = [self._corners(region) for region in regions]
             layer.add(
                 corners,
                 shape_type=["rectangle" if _is_rectangle(points) else "polygon" for points in corners],
@@ -166,7 +166,8 @@ class RegionsBinder:
                 edge_color=[REGION_COLORS[kind] for kind in kinds],
                 face_color=[REGION_COLORS[kind] + _FACE[kind] for kind in kinds],
             )
-        layer.features = _features([region.region_id for region in regions], kinds)
+        words = _words(kinds, [tuple(points.min(axis=0)) for points in corners])
+        layer.features = _features([region.region_id for region in regions], kinds, words)
         layer.selected_data = set()
         self._set_kind(self._kind)
 
@@ -261,13 +262,25 @@ class RegionsBinder:
             self._later(self.commit)
 
 
-def _features(ids: list[int], kinds: list[str]) -> pd.DataFrame:
+def _words(kinds: list[str], places: list[tuple[float, ...]]) -> list[str]:
+    """What stands at each region; where several begin at one corner, the last one speaks for all."""
+    words: list[str] = []
+    for kind, place in zip(kinds, places, strict=True):
+        earlier = [index for index in range(len(words)) if places[index] == place]
+        said = [words[index] for index in earlier if words[index]]
+        words.append(", ".join([*said, WORDS[kind]]) if WORDS[kind] not in said else ", ".join(said))
+        for index in earlier:
+            words[index] = ""
+    return words
+
+
+def _features(ids: list[int], kinds: list[str], words: list[str] | None = None) -> pd.DataFrame:
     """What belongs to each shape: its region, kind, and the word that stands beside it."""
     return pd.DataFrame(
         {
             "region": np.array(ids, np.int64),
             "kind": np.array(kinds, object),
-            "word": np.array([WORDS[kind] for kind in kinds], object),
+            "word": np.array([WORDS[kind] for kind in kinds] if words is None else words, object),
         }
     )
 

@@ -25,7 +25,7 @@ MODEL_COLORS = ("#e69f00", "#56b4e9")
 PLACE = "look here"
 _PLACE_COLOR = "#f0e442"
 _FRAME_PX = 2.5  # on the screen
-_WIDTHS = (5, 2)  # px of the outlines: the second lies in the first, so that both are seen where they agree
+_WIDTHS = (2, 4)  # of an outline on the screen, px: of a model alone, and of the first of two
 _OF_CANVAS = 0.75  # part of the canvas that a place fills
 _LEAST_PX = 60.0  # a smaller place is shown with what is round it
 
@@ -51,7 +51,10 @@ class ModelOutlines:
             return
         self.remove()
         active = self._viewer.layers.selection.active
-        for labels, name, color, width in zip(masks, names, MODEL_COLORS, _WIDTHS, strict=False):
+        thin, thick = (max(least, round(px / self._viewer.scene.camera.zoom)) for least, px in enumerate(_WIDTHS, 1))
+        # The second lies in the first, so that both are seen where they agree.
+        widths = (thin,) if len(masks) == 1 else (max(thick, thin + 1), thin)
+        for labels, name, color, width in zip(masks, names, MODEL_COLORS, widths, strict=False):
             colormap = DirectLabelColormap(color_dict={None: color, 0: "transparent"})
             layer = Labels(labels, name=name, affine=affine, opacity=1.0, colormap=colormap)
             layer.contour = width

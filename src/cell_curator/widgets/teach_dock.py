@@ -46,6 +46,7 @@ class TeachDock(Dock):
     _guide: Guide | None = None
     _preview: ModelOutlines | None = None
     _wanted: QWidget | None = None
+    _taken: Any = None
     _plain_tip = ""
 
     def build(self) -> None:
@@ -59,7 +60,7 @@ class TeachDock(Dock):
         self.learning.check_wanted.connect(self._check)
         self.judging = Judging(self)
         self.judging.differences.chosen.connect(self._go)
-        self.judging.differ.connect(partial(self._walk, self.judging.differences))
+        self.judging.differ.connect(self._compared)
         self.body.addWidget(self.first)
         for title, widget in (
             ("1. Show it cells", self.marks),
@@ -206,7 +207,9 @@ class TeachDock(Dock):
         return f"{count} thing{'s'[: count != 1]} to know before a round" if count else "Ready for a round"
 
     def _progressed(self, progress: Any) -> None:
-        hidden = self.learning.plot.isHidden()
+        if progress.payload is self._taken:  # while a step takes long, the last payload comes again and again
+            return
+        self._taken, hidden = progress.payload, self.learning.plot.isHidden()
         if not self.learning.take(progress.payload):
             return
         if hidden and not self.learning.plot.isHidden():
@@ -251,6 +254,10 @@ class TeachDock(Dock):
         self._end_preview()
         self._fit()
 
+    def _compared(self) -> None:
+        self._walk(self.judging.differences)
+        self._bring(self.judging.enough)
+
     # ------------------------------------------------------------------ where to go on
 
     def _find_doubts(self) -> None:
@@ -263,7 +270,7 @@ class TeachDock(Dock):
         self.doubts.show_places([Place(one.image_id, one.corners, one.text, framed=True) for one in found])
         self._walk(self.doubts)
         self._fit()
-        return f"{len(found)} places, the least sure first; N goes to the next"
+        return f"{len(found)} place{'s'[: len(found) != 1]}, the least sure first; N goes to the next"
 
     def _take_me(self) -> None:
         self._walk(self.doubts)

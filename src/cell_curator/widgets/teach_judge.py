@@ -189,7 +189,12 @@ class Judging(QWidget):
         self.enough.show()
         self.differences.show_places([_around(one) for one in found.queue])
         self.differ.emit()
-        return f"{len(found.queue)} places differ; N goes to the next" if found.queue else "Both find the same cells"
+        count = len(found.queue)
+        return (
+            f"{count} place{'s differ' if count != 1 else ' differs'}; N goes there"
+            if count
+            else "Both find the same cells"
+        )
 
 
 def _around(one: Disagreement) -> Place:

@@ -26,7 +26,7 @@ Guard = Callable[[Callable[[], Any]], Any]
 _COUNT_MS = 150
 _LEGEND = {
     REVIEWED: "Reviewed: every cell is right; this it learns",
-    HOLDOUT: "Locked away: never learned; scores are taken here",
+    HOLDOUT: "Locked away: never learned, only for scoring",
 }
 _WHOLE = {REVIEWED: ("This image is reviewed", "I"), HOLDOUT: ("Lock this image away", "X")}
 _PART = {REVIEWED: ("Mark a region…", "G"), HOLDOUT: ("Lock a region…", "")}
