@@ -144,6 +144,19 @@ def test_a_cell_that_goes_on_has_the_same_label_in_all_planes(session, discs, ti
     assert np.array_equal(labels_of(session, title), balls(discs))
 
 
+def test_the_planes_of_a_stack_have_the_diameter_of_the_one_in_the_middle(session):
+    drive(session.segment([*ids(session, "stack"), *ids(session, "single")]))
+    params = [given["params"] for _, given in session.execute.calls]
+    assert [p.diameter for p in params] == [0.0, 13.0, 13.0, 13.0, 0.0]
+    assert [p.polarity for p in params] == ["auto", "bright", "bright", "bright", "auto"]
+    first = session.execute.calls[0][1]["image"]
+    assert np.array_equal(first, session.pixels(ids(session, "stack")[2])[0])
+    journal = session.project.journal()
+    told = journal.loc[journal["action"] == "segment", "detail"]
+    assert [detail["diameter"] for detail in told] == [13.0] * 4 + [0.0]
+    assert session.get(SegmentParameters) == RAW
+
+
 def test_numbers_are_given_anew_to_proposals_only(session, discs):
     drive(session.segment())
     stack = ids(session, "stack")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,23 +127,25 @@ def segment(
     stack, chosen = session.get(StackParameters), _records(session, image_ids)
     if stack.method == "3-D" and any(record.axis for record in chosen):
         report = yield from _segment_in_3d(session, chosen, stack, region)
-    else:
-        report = yield from scaled(segment_each(session, image_ids, region), 0.0, 0.97)
-    if stack.method == "stitch":
+    elif stack.method == "stitch":
+        report = yield from scaled(_segment_alike(session, chosen, region), 0.0, 0.97)
         there = {record.image_id for record in session.images}
         for planes in files(session, [record for record in chosen if record.axis and record.image_id in there]):
             yield Progress(0.97, f"{title_of(planes[0])}: cells that go on in the next plane")
             join(session, planes[0].image_id, stack.stitch_threshold)
+    else:
+        report = yield from segment_each(session, image_ids, region)
     note = recipe_note(session, session.get(SegmentParameters))
     return replace(report, notes=(note, *report.notes)) if note else report
 
 
 def take_over(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
     """As `adopt`; and where planes are stitched, cells take the labels that they have in the planes beside."""
-    adopt(session, image_id, found, parameters)
     stack = session.get(StackParameters)
-    if session.image(image_id).axis and stack.method == "stitch":
-        join(session, image_id, stack.stitch_threshold, only=True)
+    if not session.image(image_id).axis or stack.method != "stitch":
+        return adopt(session, image_id, found, parameters)
+    adopt(session, image_id, found, parameters.model_copy(update=_size(found)))
+    join(session, image_id, stack.stitch_threshold, only=True)
 
 
 def segment_each(
@@ -153,17 +156,45 @@ def segment_each(
     return (yield from _each_image(session, image_ids, lambda record: _segment_image(session, record, region)))
 
 
-def _segment_image(session: Session, record: ImageRecord, region: RegionLike | None) -> Job[tuple[str, ...]]:
+def _segment_alike(session: Session, chosen: Sequence[ImageRecord], region: RegionLike | None) -> Job[StepReport]:
+    """As `segment_each`, but planes of one file have one diameter and polarity: those of the plane in the middle."""
+    yield from _share_angles(session)
+    sizes: dict[Path, dict[str, Any]] = {}
+    middle = {planes[0].path: planes[len(planes) // 2].plane for planes in files(session, chosen)}
+    first = {record.path: index for index, record in reversed(list(enumerate(chosen)))}
+    order = sorted(chosen, key=lambda record: (first[record.path], abs(record.plane - middle[record.path])))
+
+    def work(record: ImageRecord) -> Job[tuple[str, ...]]:
+        known = sizes.setdefault(record.path, {}) if record.axis else None
+        return (yield from _segment_image(session, record, region, known))
+
+    return (yield from _each_image(session, [record.image_id for record in order], work))
+
+
+def _size(found: Segmentation) -> dict[str, Any]:
+    """Diameter and polarity with which cells were found, as parameters."""
+    if not found.count or not found.diameter:
+        return {}
+    return {"diameter": found.diameter, "polarity": "dark" if found.inverted else "bright"}
+
+
+def _segment_image(
+    session: Session, record: ImageRecord, region: RegionLike | None, known: dict[str, Any] | None = None
+) -> Job[tuple[str, ...]]:
+    """``known`` is what earlier planes told of the cells' size; it is filled in by the first that has cells."""
     notes = yield from scaled(_prepare_image(session, record), 0.0, 0.1)
     number, parameters = record.image_id, session.get(SegmentParameters)
+    used = parameters.model_copy(update=known)
     image = source_image(lambda: session.prepared(number), lambda: session.pixels(number), parameters)
-    engine = resolved(session, parameters)
+    engine = resolved(session, used)
     job = session.execute("cell_curator.engines.segmenter:segment_image", image=image, params=engine, region=region)
     found: Segmentation = yield from scaled(job, 0.1, 0.95)
+    if known is not None and not known:
+        known.update(_size(found))
     found = explain_channel(found, parameters, lambda: session.pixels(number))
     yield Progress(0.95, "measuring")
     keep(session, number, found, parameters)
-    adopt(session, number, found, parameters)
+    adopt(session, number, found, used.model_copy(update=known))
     return (*notes, *found.notes)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap
 
+from cell_curator.adding import title_of
 from cell_curator.core.patches import patch_thumbnail
 from cell_curator.widgets.runner import Background
 
@@ -190,9 +191,9 @@ class ImagesModel(QAbstractTableModel):
 
 
 def _short(record: ImageRecord, planes: int) -> str:
-    """The last part of the name; of a plane with how many there are: ``movie [t 07/30]``."""
-    name = record.name.rpartition("/")[2]
-    return f"{name[:-1]}/{planes}]" if record.axis else name
+    """The last part of the name; of a plane, below it, which it is and how many there are."""
+    name = title_of(record).rpartition("/")[2]
+    return f"{name}\n{_PLANES[record.axis].lower()} {record.plane + 1} of {planes}" if record.axis else name
 
 
 def _state(records: Sequence[ImageRecord]) -> str:
