@@ -81,6 +81,7 @@ def card(scores: dict, args: argparse.Namespace, counts: tuple[int, int]) -> dic
         "title": "Nuclei: fluorescence, histology, brightfield (starter)",
         "engine": "cellpose-unet",
         "architecture": "Cellpose 3.1 CPnet (2 channels in, 3 out), half precision; gray in channel 1, zeros in 2",
+        "channels": 1,
         "diameter_px": 17.0,
         "licence": "CC0-1.0",
         "data": "2018 Data Science Bowl stage 1 (BBBC038): 506 images of 213 mosaics, corrected masks of "

@@ -96,6 +96,33 @@ def test_one_channel_and_rgb_are_taken_as_they_are(scene):
     assert evaluate(segment(np.stack([image] * 3), **FIXED).labels, plane).ap[0.75] >= 0.95
 
 
+def test_a_second_channel_is_refused_by_a_model_that_learned_on_one(scene):
+    both = np.stack([scene[0], scene[0][::-1]])
+    with pytest.raises(UserError, match=r"starter-nuclei learned on one channel.*; set the nucleus channel to -1, or"):
+        segment(both, **FIXED, second_channel=1)
+
+
+def test_a_second_channel_reaches_a_model_that_may_know_it(scene, tmp_path):
+    torch = pytest.importorskip("torch")
+    weights = torch.load(find_model("starter-nuclei"), weights_only=True)
+    for value in weights.values():
+        if value.ndim == 4 and value.shape[1] == 2:  # where the two channels come in
+            value[:, 1] = 0
+    torch.save(weights, tmp_path / "deaf.pth")
+    both = np.stack([scene[0], scene[0][::-1]])
+    deaf = {**FIXED, "model": str(tmp_path / "deaf.pth")}
+    alone = segment(scene[0], **deaf)
+    assert alone.count
+    assert np.array_equal(segment(both, **deaf, second_channel=1).labels, alone.labels)
+    for value in weights.values():
+        if value.ndim == 4 and value.shape[1] == 2:
+            value[:, 1] = value[:, 0]
+    torch.save(weights, tmp_path / "hearing.pth")
+    hearing = {**FIXED, "model": str(tmp_path / "hearing.pth")}
+    heard = segment(both, **hearing, second_channel=1).labels
+    assert not np.array_equal(heard, segment(scene[0], **hearing).labels)
+
+
 def test_rethreshold_repeats_the_result_and_follows_the_thresholds(scene, found):
     again = rethreshold(found, DEFAULTS)
     assert np.array_equal(again.labels, found.labels)

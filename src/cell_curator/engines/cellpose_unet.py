@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
+from cell_curator.engines.cards import CARD, read_card
 from cell_curator.engines.diameter import Guess, estimate
 from cell_curator.engines.downloads import fetch
 from cell_curator.engines.masks import outline
@@ -50,10 +51,17 @@ class CellposeUNet:
         Raises
         ------
         UserError
-            If the model cannot be found or read, or the diameter is far too small for the size of the image.
+            If the model cannot be found or read, knows no second channel, or the diameter is far too small
+            for the size of the image.
         """
         yield Progress(0.0, "loading the model")
-        network = load_network((yield from scaled(fetch(params.model), 0.0, 0.02)))
+        weights = yield from scaled(fetch(params.model), 0.0, 0.02)
+        if len(planes) > 1 and _learned_on_one(weights):
+            raise UserError(
+                f"{params.model} learned on one channel and makes nothing of a second; "
+                "set the nucleus channel to -1, or choose a model trained with cytoplasm and nucleus"
+            )
+        network = load_network(weights)
         guess = yield from scaled(estimate(network, planes, params.diameter, params.polarity), 0.02, 0.5)
         if guess.diameter == 0:
             return nothing(
@@ -145,3 +153,9 @@ def _network_shape(shape: tuple[int, ...], diameter: float, network: Network) ->
             f"in memory; set a cell diameter of {np.ceil(least):.0f} px or more, or use a part of the image"
         )
     return height, width
+
+
+def _learned_on_one(weights: Path) -> bool:
+    """Whether the card beside the weights says so; of models without a card nothing is known."""
+    card = weights.with_name(CARD)
+    return card.is_file() and read_card(weights.parent).details.get("channels") == 1
