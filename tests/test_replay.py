@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 
 from cell_curator.cli import app
 from cell_curator.core.jobs import drive
+from cell_curator.core.regions import HOLDOUT, REVIEWED
 from cell_curator.editing import edit
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.io.project import Change
+from cell_curator.marking import mark, unmark
 from cell_curator.replay import script
 from cell_curator.session import Session
 from small_project import execute, session  # noqa: F401
@@ -40,6 +42,12 @@ def worked(session):  # noqa: F811
     drive(session.segment([second], (0, 0, 60, 80)))
     drive(session.score_outliers())
     session.set_condition([first], "drug 'x'")
+    mark(session, first, REVIEWED, [(0, 0), (0, 40), (30, 40)])
+    mark(session, first, REVIEWED)
+    session.undo()
+    mark(session, first, HOLDOUT, [(0, 0), (0, 40), (30, 40)])
+    mark(session, second, HOLDOUT)
+    unmark(session, second, HOLDOUT)
     session.close()
     session = Session.open(session.folder)
     edit(session, second, "shrink", labels=[1])
@@ -60,6 +68,9 @@ def test_the_script_does_the_same_work_on_a_fresh_project(worked, tmp_path):
     subprocess.run([sys.executable, str(path), str(tmp_path / "again.curator")], check=True, timeout=200)
     again = Session.open(tmp_path / "again.curator")
     try:
+        assert [(r.image_id, r.kind, r.corners) for r in again.regions()] == [
+            (r.image_id, r.kind, r.corners) for r in worked.regions()
+        ]
         assert [(r.name, r.condition) for r in again.images] == [(r.name, r.condition) for r in worked.images]
         for mine, theirs in zip(_state(again)[0], _state(worked)[0], strict=True):
             np.testing.assert_array_equal(mine, theirs)

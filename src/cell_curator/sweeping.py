@@ -22,6 +22,7 @@ from cell_curator.core.recipe import Recipe
 from cell_curator.core.scores import reviewed_ap, surplus
 from cell_curator.core.sweep import Tile, sweep
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+from cell_curator.project_models import resolved
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,7 +163,7 @@ def _find_cells(session: Session, shown: Preview, diameter: float) -> Job[NDArra
     """Labels on the pixels of the preview; ``diameter`` in px of the original, for want of one that was set."""
     parameters = session.get(SegmentParameters)
     scale = math.sqrt(shown.scale[0] * shown.scale[1])
-    parameters = parameters.model_copy(
+    parameters = resolved(session, parameters).model_copy(
         update={
             "diameter": (parameters.diameter or diameter) / scale,
             "min_size": max(1, round(parameters.min_size / scale**2)),
