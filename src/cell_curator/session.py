@@ -9,10 +9,8 @@ in one transaction, and undoable. Signals may fire from a job's thread: a view c
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from psygnal import Signal, SignalGroup
 
-from cell_curator import editing, workflow
-from cell_curator.core.cells import VERDICTS, CellTable
+from cell_curator import editing, verdicts, workflow
+from cell_curator.core.cells import CellTable
 from cell_curator.core.history import History
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.core.overview import Overview, overview
@@ -38,6 +36,7 @@ from cell_curator.io.images import read_image
 from cell_curator.io.project import Change, Project
 from cell_curator.io.records import ImageRecord, Round, StoredEmbedding
 from cell_curator.pixel_cache import PixelCache
+from cell_curator.retracing import journalled, retracing
 
 P = TypeVar("P", bound=Parameters)
 Execute = Callable[..., Job[Any]]
@@ -326,16 +325,7 @@ class Session:
         UserError
             If the verdict is not one of `core.cells.VERDICTS`, or a cell is not there.
         """
-        ids = tuple(int(i) for i in ids)
-        if verdict not in VERDICTS:
-            raise UserError(f"{verdict!r} is no verdict; use one of {', '.join(VERDICTS)}")
-        missing = [i for i in ids if i not in self._cells]
-        if missing:
-            raise UserError(f"there is no cell {missing[0]} any more; choose another")
-        if ids:
-            self.history.do(
-                _SetVerdict(self, ids, (verdict,) * len(ids), f"{verdict} {len(ids)} cell{'s'[: len(ids) != 1]}")
-            )
+        verdicts.give(self, ids, verdict)
 
     def set_condition(self, image_ids: Iterable[int], condition: str) -> None:
         """Put images, and with them their cells, under another condition."""
@@ -372,12 +362,12 @@ class Session:
 
     def undo(self) -> bool:
         """Take the last edit back; False if there is none."""
-        with _retracing("undo"):
+        with retracing("undo"):
             return self.history.undo()
 
     def redo(self) -> bool:
         """Do the last undone edit again; False if there is none."""
-        with _retracing("redo"):
+        with retracing("redo"):
             return self.history.redo()
 
     @property
@@ -401,7 +391,7 @@ class Session:
 
     def commit(self, change: Change) -> None:
         """Store ``change``, take it over, and tell the views."""
-        change = _journalled(change)
+        change = journalled(change)
         with self._lock:
             stored = self.project.write(change)
             self._images.update({record.image_id: record for record in stored})
@@ -455,53 +445,3 @@ class Session:
         """Of each image the newest labels are kept, so that an edit need not read them back."""
         self._pixels.forget("labels", image_id)
         self._pixels.put(("labels", image_id, self._images[image_id].labels_revision), labels)
-
-
-_RETRACED: ContextVar[list[str] | None] = ContextVar("retraced", default=None)
-"""``["undo"]`` or ``["redo"]`` while a step is taken back or done again, and what it stored so far."""
-
-
-@contextmanager
-def _retracing(way: str) -> Iterator[None]:
-    token = _RETRACED.set([way])
-    try:
-        yield
-    finally:
-        _RETRACED.reset(token)
-
-
-def _journalled(change: Change) -> Change:
-    """The change as the journal tells it: settings by name, and undo as undo."""
-    if change.settings and not change.action:
-        change = replace(change, action="settings", detail=dict(change.settings))
-    retraced = _RETRACED.get()
-    if retraced is None or not change.action:
-        return change
-    detail = {"of": change.action, "part": len(retraced) - 1, **change.detail}
-    retraced.append(change.action)
-    return replace(change, action=retraced[0], detail=detail)
-
-
-@dataclass(frozen=True)
-class _SetVerdict:
-    """Give cells verdicts, one each; cells that went away since are passed over."""
-
-    session: Session
-    ids: tuple[int, ...]
-    verdicts: tuple[str, ...]
-    title: str
-
-    def apply(self) -> _SetVerdict:
-        frame = self.session.cells.frame
-        pairs = [(i, verdict) for i, verdict in zip(self.ids, self.verdicts, strict=True) if i in frame.index]
-        ids = tuple(i for i, _ in pairs)
-        before = tuple(frame.loc[list(ids), "verdict"])
-        rows = frame.loc[list(ids)].assign(verdict=[verdict for _, verdict in pairs])
-        detail = {
-            "cells": ids,
-            "verdicts": [verdict for _, verdict in pairs],
-            "images": [self.session.image(image).name for image in rows["image"]],
-            "labels": rows["label"].tolist(),
-        }
-        self.session.commit(Change("verdict", detail, cells=rows))
-        return _SetVerdict(self.session, ids, before, self.title)
