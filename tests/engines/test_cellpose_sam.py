@@ -13,10 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.engines import cellpose_sam, overlay
+from cell_curator.engines.finetune import finetune, presets
+from cell_curator.engines.network import read_tensors
 from cell_curator.engines.segmenter import Segmenter, SegmentParameters, available, engines, rethreshold, segment_image
+from cell_curator.engines.training_data import Example
 from cell_curator.engines.worker import Worker
 
 MAKE = """
@@ -152,6 +156,35 @@ def test_it_runs_inside_a_worker_which_may_be_cancelled(weights, cellpose4, tmp_
         assert drive(job).labels.shape == (64, 64)
     finally:
         worker.close()
+
+
+def test_it_learns_in_its_own_process_and_the_result_is_of_the_same_kind(installed, params, weights, tmp_path):
+    rng = np.random.default_rng(0)
+    yy, xx = np.mgrid[:120, :120]
+    labels = ((yy // 30) * 4 + xx // 30 + 1).astype(np.int32) * ((yy % 30 > 4) & (xx % 30 > 4))
+    image = (labels > 0) + rng.normal(0, 0.1, labels.shape)
+    counts = np.ones(labels.shape, bool)
+    counts[:, 90:] = False
+    one = Example("squares", image.astype(np.float32), labels, counts)
+    settings = presets("cellpose-sam")["cellpose"].model_copy(
+        update={"epochs": 2, "schedule": "cosine", "evaluate_every": 1, "min_train_masks": 0}
+    )
+    seen = []
+    job = finetune(weights, [one], [one], settings, tmp_path / "new", preview=one, engine="cellpose-sam")
+    trained = drive(job, lambda progress: seen.append(progress.payload))
+    assert [point[0] for point in trained.curve] == [1, 2]
+    assert all(np.isfinite(point[1:]).all() for point in trained.curve)
+    assert trained.details["tile_px"] == 256
+    assert any(state is not None and state.preview is not None for state in seen)
+    before, after = read_tensors(weights), read_tensors(trained.weights)
+    assert set(before) <= set(after)
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert "encoder.blocks.0.attn.qkv.weight" in moved
+    assert "out.weight" in moved
+    assert "W2" not in moved
+    answer = drive(segment_image(image, params.model_copy(update={"model": str(trained.weights)})))
+    assert answer.cell_probability.shape == image.shape
+    assert np.isfinite(answer.flow).all()
 
 
 def test_weights_of_another_generation_say_so(installed):

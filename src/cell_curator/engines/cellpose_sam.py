@@ -228,7 +228,7 @@ def _without_torchvision() -> None:
     segment_anything imports four of them for its mask generator, which Cellpose does not use; the
     encoder is plain torch.
     """
-    if find_spec("torchvision") is not None:
+    if "torchvision" in sys.modules or find_spec("torchvision") is not None:
         return
     names = {"torchvision.ops.boxes": ("batched_nms", "box_area")}
     names["torchvision.transforms.functional"] = ("resize", "to_pil_image")

@@ -1,9 +1,10 @@
 """Teach a network the cells that were reviewed: what can be set, what is told on the way, what comes out.
 
 `finetune` is the job; it runs in the worker process. Closing it ends the process, so whatever is worth
-keeping lies in the folder at any moment: ``weights.pth`` (the best so far, loads in stock Cellpose),
-``training.json`` (what `best_so_far` reads) and ``checkpoint.pt`` (to go on after a crash). The loop
-itself is in `learning`, the tiles in `training_tiles`. Scores no masks and promotes nothing.
+keeping lies in the folder at any moment: ``weights.pth`` (the best so far, loads in stock Cellpose) with
+a card that names its engine, for the caller to complete, ``training.json`` (what `best_so_far` reads) and
+``checkpoint.pt`` (to go on after a crash). The loop itself is in `learning`, the tiles in
+`training_tiles`. Scores no masks and promotes nothing.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ stopped. The loss is Cellpose's, over the pixels that count. Reference: Stringer
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError, drive
-from cell_curator.engines.cards import WEIGHTS
+from cell_curator.engines.cards import CARD, WEIGHTS
 from cell_curator.engines.checkpoint import (
     Ledger,
     forget,
@@ -37,7 +38,7 @@ from cell_curator.engines.memory import kept_memory
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, limited_threads
 from cell_curator.engines.training_material import Material
 from cell_curator.engines.training_tiles import Cut, Tiles, batches
-from cell_curator.io.atomic import write_error
+from cell_curator.io.atomic import write_atomic, write_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -187,7 +188,7 @@ class _Run:
         book.waited = 0 if better else book.waited + 1
         if better:
             book.best_epoch, book.best_loss = book.epoch, held
-            self._write(lambda: save_weights(self.net.module, self.folder / WEIGHTS))
+            self._write(self._save_weights)
         self._write(lambda: note(self.folder, self.kept("cancelled")))
         yield self._progress(f"learning, pass {book.epoch} done", self._preview())
         if over:
@@ -296,6 +297,12 @@ class _Run:
         labels = np.zeros(view.shape, dtype=np.int32)
         labels[view.window] = outline(raw, SegmentParameters()).labels
         return labels
+
+    def _save_weights(self) -> None:
+        """Write the weights, with a card for the time being, so that the right engine loads them."""
+        card = json.dumps({"engine": self.net.engine}).encode()
+        write_atomic(self.folder / CARD, lambda file: file.write(card))
+        save_weights(self.net.module, self.folder / WEIGHTS)
 
     def _save_checkpoint(self) -> None:
         """Write a checkpoint if the last one is long ago."""
