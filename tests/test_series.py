@@ -7,6 +7,7 @@ import tifffile
 from cell_curator import workflow
 from cell_curator.core.jobs import Progress, UserError, drive
 from cell_curator.core.recipe import Recipe
+from cell_curator.editing import edit
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.volumes import Stack, StackParameters
 from cell_curator.io.images import read_image
@@ -172,6 +173,23 @@ def test_numbers_are_given_anew_to_proposals_only(session, discs):
     found = labels_of(session, "stack")
     assert found[3, 28, 44] == 40, "the cell goes on under the label that a person's cell has"
     assert np.array_equal(found > 0, balls(discs) > 0)
+    check_table(session)
+
+
+def test_a_step_can_be_taken_back_after_labels_were_given_anew(session, discs):
+    session.put(StackParameters(method="planes"))
+    drive(session.segment())
+    stack = ids(session, "stack")
+    gone = session.cell_at(stack[3], int(session.labels(stack[3])[12, 15]))
+    edit(session, stack[3], "delete", points=[(12, 15)])
+    session.put(StackParameters(method="stitch"))
+    drive(session.segment(stack[:3]))
+    assert session.undo()
+    assert gone in session.cells
+    assert np.array_equal(labels_of(session, "stack") > 0, balls(discs) > 0)
+    check_table(session)
+    assert session.redo()
+    assert session.labels(stack[3])[12, 15] == 0
     check_table(session)
 
 

@@ -6,9 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from scipy import ndimage
 from typer.testing import CliRunner
 
 from cell_curator.cli import app
+from cell_curator.core.jobs import drive
+from cell_curator.core.scores import evaluate
+from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.engines.volumes import StackParameters
 from cell_curator.io.images import read_image, read_info
 from cell_curator.samples.scenes import nuclei_on_grooves
 from cell_curator.session import Session
@@ -96,6 +101,30 @@ def test_preprocess_turns_the_planes_of_a_stack_alike(folder, tmp_path):
     assert not np.array_equal(planes[0], planes[1])
     angles = json.loads((tmp_path / "out" / "recipe.json").read_text())["images"]
     assert set(angles) == {"stack", "movie.ome", "single"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["stitch", "3-D"])
+def test_the_cells_of_a_project_are_those_that_are_there(tmp_path, method):
+    """Two balls and a third that is seen in the last planes only."""
+    zz, yy, xx = np.mgrid[:8, :96, :96]
+    truth = np.zeros(zz.shape, np.int32)
+    for value, (z, y, x) in enumerate([(4, 24, 24), (3, 66, 40), (7, 34, 70)], start=1):
+        truth[((2 * (zz - z)) ** 2 + (yy - y) ** 2 + (xx - x) ** 2) < 100] = value
+    rng = np.random.default_rng(0)
+    volume = ndimage.gaussian_filter(np.where(truth > 0, 1000.0, 100.0), (0.3, 1, 1)) + rng.normal(0, 20, truth.shape)
+    tifffile.imwrite(tmp_path / "a.tif", volume.astype(np.uint16), imagej=True, metadata={"axes": "ZYX"})
+    session = Session.create(tmp_path / "a.curator")
+    drive(session.add_images(tmp_path / "a.tif"))
+    session.put(SegmentParameters(diameter=18, polarity="bright", source="raw"))
+    session.put(StackParameters(method=method, anisotropy=2))
+    assert drive(session.segment()).done == 8
+    found = np.stack([session.labels(record.image_id) for record in session.images])
+    session.close()
+    flat = [labels.reshape(8, -1) for labels in (found, truth)]
+    scores = evaluate(*flat)
+    assert scores.ap[0.5] == 1.0
+    assert scores.n_predicted == 3
 
 
 def test_run_makes_each_plane_an_image_and_label_says_which_cell_goes_on(folder, tmp_path):

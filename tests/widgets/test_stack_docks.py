@@ -36,15 +36,15 @@ def test_a_movie_is_one_row_that_follows_the_frame_on_screen(show, bench, mixed,
     bench.adopt(mixed)
     wait_for_job()
     assert dock.model.rowCount() == 3
-    assert text(dock, 2) == "movie\nframe 1 of 12"
+    assert text(dock, 2) == "movie\n1 of 12"
     mixed.show_image(mixed.images[-3].image_id)
     wait_for_job()
-    assert text(dock, 2) == "movie\nframe 10 of 12"
+    assert text(dock, 2) == "movie\n10 of 12"
     assert dock.table.currentIndex().row() == 2
     assert "Frame 10: 0 cells" in dock.facts.text()
     QTest.keyClick(dock, Qt.Key.Key_PageDown)
     wait_for_job()
-    assert text(dock, 2) == "movie\nframe 11 of 12"
+    assert text(dock, 2) == "movie\n11 of 12"
     dock.table.selectRow(0)
     dock.table.selectRow(2)
     assert mixed.image(mixed.current_image).name == "movie [t 11]"

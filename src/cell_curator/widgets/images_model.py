@@ -193,7 +193,7 @@ class ImagesModel(QAbstractTableModel):
 def _short(record: ImageRecord, planes: int) -> str:
     """The last part of the name; of a plane, below it, which it is and how many there are."""
     name = title_of(record).rpartition("/")[2]
-    return f"{name}\n{_PLANES[record.axis].lower()} {record.plane + 1} of {planes}" if record.axis else name
+    return f"{name}\n{record.plane + 1} of {planes}" if record.axis else name
 
 
 def _state(records: Sequence[ImageRecord]) -> str:
