@@ -105,7 +105,7 @@ def test_a_round_by_hand_and_back(table, pictures):
     assert model_in_use(session) == before  # never adopted silently
     photograph(hand.viewer, pictures / "teach-3-round.png")
 
-    hand.key("C")
+    hand.key("T")
     hand.wait(lambda: not bench.runner.busy)
     assert dock.jobs.error.text() == ""
     assert "Round 1" in hand.viewer.layers

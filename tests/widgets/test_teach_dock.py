@@ -256,9 +256,9 @@ def test_a_round_shows_its_curve_and_comes_into_the_table(dock, marked, monkeypa
     wait_for_job()
     assert dock.jobs.error.text() == ""
     assert dock.learning.plot.drawn("loss") == 3
-    assert dock.learning.plot.drawn("holdout") == 1
+    assert dock.learning.plot.drawn("holdout") == 2  # before, and after the second pass
     assert "Pass 3 of 9" in dock.learning.told.text()
-    assert "(0.9 before)" in dock.learning.told.text()
+    assert "(0.90 before)" in dock.learning.told.text()
     assert dock.judging.table.row().title == "Round 1"
     assert "Round 1 is learned" in dock.jobs.state.full_text
     assert text(dock, 1, 1) == "40 %"
@@ -392,7 +392,7 @@ def compared(dock, session, monkeypatch, wait_for_job):
         return Comparison(image_id, labels, np.where(labels == 1, 0, labels), ("starter", "Round 1"), queue)
 
     monkeypatch.setattr(teach_judge, "compare", compare)
-    QTest.keyClick(dock, "c")
+    QTest.keyClick(dock, "t")
     wait_for_job()
     return asked
 

@@ -32,7 +32,7 @@ REGION_COLORS = {REVIEWED: to_hex(VERDICT_COLORS["accepted"]), HOLDOUT: to_hex(V
 WORDS = {REVIEWED: "reviewed", HOLDOUT: "locked away"}
 """What stands beside a region in the image, so that nobody has to tell colours apart."""
 
-_FACE = {REVIEWED: "00", HOLDOUT: "30"}  # opacity: what is locked away lies under a veil
+_FACE = {REVIEWED: "00", HOLDOUT: "30"}  # opacity: a part that is locked away lies under a veil
 _NEW = 0  # no region has this id
 _LEAST_PX = 4.0
 _EDGE_PX = 2.5  # width of a frame on the screen, whatever the zoom
@@ -164,7 +164,9 @@ class RegionsBinder:
                 shape_type=["rectangle" if _is_rectangle(points) else "polygon" for points in corners],
                 edge_width=self._edge,
                 edge_color=[REGION_COLORS[kind] for kind in kinds],
-                face_color=[REGION_COLORS[kind] + _FACE[kind] for kind in kinds],
+                face_color=[
+                    REGION_COLORS[region.kind] + (_FACE[region.kind] if region.corners else "00") for region in regions
+                ],
             )
         words = _words(kinds, [tuple(points.min(axis=0)) for points in corners])
         layer.features = _features([region.region_id for region in regions], kinds, words)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from cell_curator.widgets import style
 
-_HEIGHT = 130
+_HEIGHT = 140
 _LEARNED, _HELD = "#e69f00", "#56b4e9"
 _LINES = (("training", "total", _LEARNED), ("held-back cells", "validation", _HELD))
 
@@ -98,8 +98,9 @@ class LessonPlot(CurvesPlot):
         lines = (("reviewed", "loss", _LEARNED), ("locked away", "holdout", _HELD))
         super().__init__(viewer, lines, "error", "pass through the examples")
 
-    def show_curve(self, curve: Sequence[tuple[int, float, float | None]]) -> None:
-        """Draw (epoch, loss, loss on what is locked away or None) points."""
-        held = [(epoch, value) for epoch, _, value in curve if value is not None and math.isfinite(value)]
+    def show_curve(self, curve: Sequence[tuple[int, float, float | None]], before: float | None = None) -> None:
+        """Draw (epoch, loss, loss on what is locked away or None) points; ``before``: the latter before all."""
+        looked = [(0, before), *((epoch, value) for epoch, _, value in curve)]
+        held = [(epoch, value) for epoch, value in looked if value is not None and math.isfinite(value)]
         self.draw("loss", [epoch for epoch, _, _ in curve], [loss for _, loss, _ in curve])
         self.draw("holdout", [epoch for epoch, _ in held], [value for _, value in held])

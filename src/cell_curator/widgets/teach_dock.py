@@ -38,7 +38,7 @@ class TeachDock(Dock):
         ("G", "mark a reviewed region: drag a rectangle (Esc: done)"),
         ("X", "lock this image away for scoring"),
         ("Ctrl+Return", "start a round"),
-        ("C", "compare the chosen round with the model in use"),
+        ("T", "two models: compare the chosen round with the model in use"),
         ("N, Shift+N", "next, previous disagreement or doubtful place"),
         ("U, Shift+U", "undo, redo"),
     )
@@ -106,7 +106,7 @@ class TeachDock(Dock):
             ("G", self.marks.part[REVIEWED].click),
             ("Esc", self.marks.put_down),
             ("Ctrl+Return", self.primary.click),
-            ("C", self.judging.compare.click),
+            ("T", self.judging.compare.click),
             ("N", partial(self._step, 1)),
             ("Shift+N", partial(self._step, -1)),
             ("U", partial(self._retrace, "undo")),

@@ -46,7 +46,7 @@ class Judging(QWidget):
         self.use = push_button("Use this model", "Find cells with the chosen model from now on", self._promote)
         self.back = push_button("Go back", "Use the model again that was used before", self._roll_back)
         self.compare = push_button(
-            "Compare on this image", "The chosen and the used model's cells as outlines, and where they differ (C)",
+            "Compare on this image", "The chosen and the used model's cells as outlines, and where they differ (T)",
             self._compare,
         )  # fmt: skip
         self.score = push_button("Score it", _SCORE_TIP, self._score)

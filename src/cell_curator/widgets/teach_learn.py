@@ -118,7 +118,7 @@ class Learning(QWidget):
         """Show what a round reports; False if it is something else."""
         if isinstance(payload, TrainingState):
             self.plot.show()
-            self.plot.show_curve(payload.curve)
+            self.plot.show_curve(payload.curve, payload.holdout_before)
             self.told.setText(state_in_words(payload))
             self.told.show()
             return True
@@ -163,11 +163,11 @@ def checked_round(session: Session, parameters: TrainParameters) -> Job[Round]:
 
 def state_in_words(state: TrainingState) -> str:
     """``"Pass 12 of 40: error 0.31, on what is locked away 0.35 (0.61 before). Best so far: pass 10"``."""
-    held = "" if state.holdout_loss is None else f", on what is locked away {state.holdout_loss:.3g}"
+    held = "" if state.holdout_loss is None else f", on what is locked away {state.holdout_loss:.2f}"
     if held and state.holdout_before is not None:
-        held += f" ({state.holdout_before:.3g} before)"
+        held += f" ({state.holdout_before:.2f} before)"
     best = f". Best so far: pass {state.best_epoch}" if state.best_epoch else ""
-    return f"Pass {state.epoch} of {state.epochs}: error {state.loss:.3g}{held}{best}"
+    return f"Pass {state.epoch} of {state.epochs}: error {state.loss:.2f}{held}{best}"
 
 
 def _titled(name: str, preset: TrainParameters) -> str:
