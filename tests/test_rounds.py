@@ -12,7 +12,7 @@ from cell_curator.comparing import compare, doubtful
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.recipe import PRESETS, Recipe
 from cell_curator.core.regions import HOLDOUT, REVIEWED
-from cell_curator.engines.finetune import TrainParameters
+from cell_curator.engines.finetune import NOTES, TrainParameters, best_so_far
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.worker import inline
 from cell_curator.examples import counts, gather, preflight
@@ -280,6 +280,18 @@ def test_cancelling_keeps_the_best_so_far(session):
     scored = drive(score_round(session, made.round_id))
     assert scored.detail["scores"]["images"] == 1
     assert session.rounds == (scored,)
+
+
+def test_what_a_crashed_round_left_is_not_taken_for_a_cancelled_one(again):
+    place = models_folder(again) / ".training"
+    shutil.copytree(models_folder(again) / "round-01", place)
+    (place / NOTES).write_text(json.dumps({"epoch": 1, "epochs": 1, "curve": [], "diameter": 9, "seconds": 1,
+                                           "stopped": "cancelled"}))  # fmt: skip
+    assert best_so_far(place) is not None
+    job = train_round(again, SECONDS)
+    next(job)
+    job.close()
+    assert len(again.rounds) == 1
 
 
 def test_two_rounds_at_once_are_refused(session):

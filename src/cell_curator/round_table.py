@@ -76,7 +76,7 @@ def table(session: Session) -> tuple[RoundRow, ...]:
 
 def _row(number: int, name: str, model: str, parent: str, detail: Any, scores: Any, in_use: bool) -> RoundRow:
     scores = scores or {}
-    notes = [*detail.get("notes", ())]
+    notes = [*detail.get("notes", ()), *([detail["note"]] if "note" in detail else ())]
     if detail.get("stopped") == "cancelled":
         notes.insert(0, "cancelled; the best so far was kept")
     if scores and detail.get("keep") == "best":

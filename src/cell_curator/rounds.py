@@ -18,7 +18,7 @@ from cell_curator.core.jobs import Job, UserError, scaled
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.recipe import Recipe
 from cell_curator.engines.cards import CARD, WEIGHTS
-from cell_curator.engines.finetune import TrainParameters, best_so_far
+from cell_curator.engines.finetune import TrainingState, TrainParameters, best_so_far
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.examples import Gathered, findings, gather
 from cell_curator.io.atomic import write_error
@@ -58,10 +58,11 @@ def train_round(session: Session, parameters: TrainParameters) -> Job[Round]:
             raise UserError(str(stops[0]))
         lesson = lesson_of(session, given, parameters)
         place = make_place(models_folder(session) / ".training")  # stays after a crash: the same round goes on
+        begun: list[TrainingState] = []
         try:
-            detail = yield from scaled(teach(session.execute, lesson, place), 0.03, 1.0)
+            detail = yield from scaled(_noting(teach(session.execute, lesson, place), begun), 0.03, 1.0)
         except GeneratorExit:
-            kept = best_so_far(place)
+            kept = best_so_far(place) if begun else None  # else it is of a round that crashed
             if kept is not None:
                 known = {**described(lesson), **outcome(kept), "stopped": "cancelled", "before": None}
                 add_round(session, place, {**known, "minutes": round(kept.seconds / 60, 2)})
@@ -89,6 +90,20 @@ def score_round(session: Session, round_id: int) -> Job[Round]:
     done = replace(made, detail=detail)
     session.commit(Change(round=done))
     return done
+
+
+def _noting(job: Job[Any], begun: list[TrainingState]) -> Job[Any]:
+    """The same job; ``begun`` is filled once the network learns."""
+    try:
+        while True:
+            progress = next(job)
+            if not begun and isinstance(progress.payload, TrainingState):
+                begun.append(progress.payload)
+            yield progress
+    except StopIteration as end:
+        return end.value
+    finally:
+        job.close()
 
 
 def lesson_of(session: Session, given: Gathered, parameters: TrainParameters) -> Lesson:

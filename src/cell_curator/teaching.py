@@ -18,7 +18,7 @@ import numpy as np
 
 from cell_curator.core.jobs import Job, Progress, scaled
 from cell_curator.core.scores import Scores, Summary, evaluate, judged, summary
-from cell_curator.engines.cards import CARD
+from cell_curator.engines.cards import CARD, WEIGHTS, find_model, read_card
 from cell_curator.engines.downloads import fetch
 from cell_curator.engines.finetune import Trained, TrainParameters, presets
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
@@ -109,6 +109,7 @@ def described(lesson: Lesson) -> dict[str, Any]:
     return {
         "engine": lesson.base.engine,
         "parent": lesson.base.model,
+        "channels": _channels(lesson),
         **{key: [{"image": one.name, "cells": _cells(one)} for one in part] for key, part in given.items()},
         "cells": sum(_cells(one) for one in lesson.train),
         "parameters": lesson.parameters.model_dump(mode="json"),
@@ -191,6 +192,14 @@ def make_place(place: Path) -> Path:
     except OSError as error:
         raise write_error(place, error) from error
     return place
+
+
+def _channels(lesson: Lesson) -> int:
+    """How many channels the model can be used with: two only if it, or the one before, learned from two."""
+    if any(one.image.ndim == 3 and len(one.image) == 2 for one in lesson.train):
+        return 2
+    weights = find_model(lesson.base.model)
+    return int(read_card(weights.parent).details.get("channels", 2)) if weights.name == WEIGHTS else 2
 
 
 def _with_diameter(lesson: Lesson) -> SegmentParameters:
