@@ -322,6 +322,7 @@ def test_the_table_speaks(trained, session):
     assert first.ap50 == trained.made.detail["scores"]["ap50"]
     assert first.cells == trained.made.detail["cells"]
     assert "AP@0.5 on the locked images went from" in sentence(trained)
+    assert "small differences mean little" in sentence(trained)
     assert table(session) == ()
     assert "No round yet" in sentence(session)
 

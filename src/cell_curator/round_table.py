@@ -19,6 +19,10 @@ CORRECTIONS = frozenset(TOOLS) | {"paint"}
 """Actions of the journal that correct pixels; a rejected cell is a correction, too."""
 
 
+FEW_JUDGED = 100
+"""Locked cells below which a few points more or less say nothing: at 50 % AP the error is 5 points for 100 cells."""
+
+
 @dataclass(frozen=True)
 class RoundRow:
     """One row of the table; ``round_id`` 0 is the model before the first round. None where not known.
@@ -131,7 +135,9 @@ def sentence(session: Session) -> str:
     if len(efforts) > 1:
         way = "fell" if efforts[-1] < efforts[0] else "rose"
         parts.append(f"corrections per 100 cells {way} from {efforts[0]:.0f} to {efforts[-1]:.0f}")
-    return f"{'; '.join(parts)}. {_outlook(scores)}"
+    judged = [int(made.detail["scores"]["cells"]) for made in session.rounds if made.detail.get("scores")][-1]
+    few = f" Only {judged} cells are locked away, so small differences mean little." if judged < FEW_JUDGED else ""
+    return f"{'; '.join(parts)}. {_outlook(scores)}{few}"
 
 
 def _outlook(scores: list[float]) -> str:
