@@ -201,7 +201,7 @@ def _too_few(given: Gathered) -> list[Finding]:
         return [Finding(line, f"review more: {FEWEST} are needed, {FEW} or more are better", True)]
     found = []
     if cells < FEW:
-        found.append(Finding(f"only {cells} cells to learn from", f"{FEW} or more are better"))
+        found.append(Finding(f"only {cells} whole cells to learn from", f"{FEW} or more are better"))
     if len(given.train) == 1:
         remedy = "review a part of another, or it will know this one only"
         found.append(Finding("all examples are of one image", remedy))

@@ -32,7 +32,16 @@ BEFORE = SegmentParameters().model
 
 
 def scores(ap50, misses=3):
-    return {"ap50": ap50, "ap75": ap50 / 2, "ap90": 0.01, "splits": 2, "merges": 1, "misses": misses, "images": 1}
+    return {
+        "ap50": ap50,
+        "ap75": ap50 / 2,
+        "ap90": 0.01,
+        "splits": 2,
+        "merges": 1,
+        "misses": misses,
+        "images": 1,
+        "cells": 40,
+    }
 
 
 def add_round(session, number, ap50=None, before=0.1, **detail):
@@ -355,7 +364,10 @@ def test_the_same_round_stays_chosen_when_the_table_changes(dock, session):
 def test_a_row_is_put_into_words(session):
     add_round(session, 1)
     before, first = table(session)
-    assert row_in_words(first) == "From starter, 4 cells of 1 image, 1.5 min, 40 corrections per 100 cells, not scored"
+    assert (
+        row_in_words(first)
+        == "From starter, 4 whole cells of 1 image, 1.5 min, 40 corrections per 100 cells, not scored"
+    )
     assert row_in_words(before).startswith("Before the first round: ")
 
 

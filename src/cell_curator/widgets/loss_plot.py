@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from cell_curator.widgets import style
 
-_HEIGHT = 140
+_HEIGHT = 150
 _LEARNED, _HELD = "#e69f00", "#56b4e9"
 _LINES = (("training", "total", _LEARNED), ("held-back cells", "validation", _HELD))
 
@@ -32,8 +32,9 @@ class CurvesPlot(QWidget):
         for side, text in (("left", left), ("bottom", bottom)):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
             self._plot.getAxis(side).setLabel(text)
-        self._legend = self._plot.addLegend(offset=(-4, 4))
-        self._curves = {field: self._plot.plot(name=name, pen=pg.mkPen(c, width=2)) for name, field, c in lines}
+        self._curves = {field: self._plot.plot(pen=pg.mkPen(c, width=2)) for _, field, c in lines}
+        # Above the curves, where it hides none of them.
+        self._legend = " &nbsp; ".join(f'<span style="color: {c}">■</span>&nbsp;{name}' for name, _, c in lines)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._plot)
@@ -47,7 +48,7 @@ class CurvesPlot(QWidget):
             axis.setPen(colors["line"])
             axis.setTextPen(colors["quiet"])
             axis.setLabel(axis.labelText, color=colors["quiet"])
-        self._legend.setLabelTextColor(colors["quiet"])
+        self._plot.setTitle(self._legend, color=colors["quiet"], size="9pt")
 
     def draw(self, name: str, xs: Sequence[float], ys: Sequence[float]) -> None:
         """Draw one of the curves."""

@@ -14,7 +14,7 @@ from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.examples import Finding, preflight
 from cell_curator.rounds import train_round
 from cell_curator.widgets import style
-from cell_curator.widgets.controls import Choice, Fold
+from cell_curator.widgets.controls import Choice
 from cell_curator.widgets.form import ParametersForm
 from cell_curator.widgets.loss_plot import LessonPlot
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from cell_curator.session import Session
 
 _OWN = "My own settings"
+_ZERO = {"minutes": "by passes", "images_per_epoch": "one of each", "patience": "never", "threads": "all"}
 _TITLES = {"quick": "Quick", "thorough": "Thorough", "cellpose": "As Cellpose trains"}
 _CHECK = 0.03  # part of a round that looking at the examples takes
 
 
 class Learning(QWidget):
-    """Presets, all settings folded, findings, and the live curve."""
+    """Presets, settings, findings, and the live curve."""
 
     check_wanted = Signal()
 
@@ -43,9 +44,8 @@ class Learning(QWidget):
         self.check = QPushButton("Check first")
         self.check.setToolTip("Look for what would spoil the round, without starting it")
         self.check.clicked.connect(lambda: self.check_wanted.emit())
-        self.form = ParametersForm(TrainParameters)
+        self.form = ParametersForm(TrainParameters, zero=_ZERO)
         self.form.changed.connect(self._name_preset)
-        self.more = Fold("More", self.form)
         self.findings = QLabel()
         self.findings.setWordWrap(True)
         self.findings.hide()
@@ -64,7 +64,7 @@ class Learning(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(row)
-        for widget in (self.findings, self.plot, self.told, self.more):
+        for widget in (self.form, self.findings, self.plot, self.told):
             layout.addWidget(widget)
 
     def opened(self, session: Session) -> None:

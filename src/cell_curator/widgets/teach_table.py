@@ -68,7 +68,11 @@ _COLUMNS = (
     _Column("AP 0.75", lambda r: _percent(r.ap75), "The same with 0.75, %: good outlines", lambda r: r.ap75),
     _Column("AP 0.9", lambda r: _percent(r.ap90), "The same with 0.9, %: nearly the true outlines", lambda r: r.ap90),
     _Column("Images", lambda r: _count(r.examples) if r.round_id else "", "Images it learned from"),
-    _Column("Cells", lambda r: _count(r.cells) if r.round_id else "", "Cells it learned from"),
+    _Column(
+        "Cells",
+        lambda r: _count(r.cells) if r.round_id else "",
+        "Whole cells it learned from; those that the edge of a region cuts are left out",
+    ),
     _Column("Minutes", lambda r: _minutes(r) if r.round_id else "", "How long the round took"),
 )
 
@@ -193,7 +197,7 @@ def row_in_words(row: RoundRow) -> str:
     """What a round learned from, how long it took, and what is to be said of it."""
     if not row.round_id:
         return f"Before the first round: {row.title}"
-    parts = [f"From {row.parent}", f"{row.cells} cells of {row.examples} image{'s'[: row.examples != 1]}"]
+    parts = [f"From {row.parent}", f"{row.cells} whole cells of {row.examples} image{'s'[: row.examples != 1]}"]
     if row.minutes is not None:
         parts.append(f"{row.minutes:.1f} min")
     if row.edits_per_100 is not None:
