@@ -29,6 +29,7 @@ _LEGEND = {
     HOLDOUT: "Locked away: never learned, only for scoring",
 }
 _WHOLE = {REVIEWED: ("This image is reviewed", "I"), HOLDOUT: ("Lock this image away", "X")}
+_DONE = {REVIEWED: "✓ This image is reviewed", HOLDOUT: "✓ Image locked away"}
 _PART = {REVIEWED: ("Mark a region…", "G"), HOLDOUT: ("Lock a region…", "")}
 _TIPS = {
     REVIEWED: "Every cell of this image is as it should be, and where there is no cell there is background",
@@ -101,7 +102,7 @@ class Marks(QWidget):
             for other in KINDS:
                 self.part[other].setChecked(other == kind)
             link.regions.draw(kind)
-            self.said.emit("Drag a rectangle; other shapes are among the tools of the layer “reviewed”. Esc: done")
+            self.said.emit("Drag a rectangle over the image; Esc when you are done")
         else:
             self.put_down()
 
@@ -118,7 +119,7 @@ class Marks(QWidget):
         for kind, button in self.whole.items():
             title, key = _WHOLE[kind]
             done = self._is_whole(kind)
-            button.setText(f"✓ {title}" if done else title)
+            button.setText(_DONE[kind] if done else title)
             button.setToolTip(f"{'Take this mark away again' if done else _TIPS[kind]} ({key})")
         session, image_id = self._session, self._image
         here = session.regions(image_id) if session is not None and image_id is not None else ()
@@ -138,7 +139,9 @@ class Marks(QWidget):
             legend.setWordWrap(True)
             self.whole[kind] = push_button(_WHOLE[kind][0], _TIPS[kind], partial(self.toggle_whole, kind))
             text, key = _PART[kind]
-            tip = "Drag a rectangle over the image; it may be moved, reshaped and deleted with the layer's tools"
+            tip = (
+                "Drag a rectangle over the image. The tools of the layer “reviewed” draw other shapes, move and delete"
+            )
             self.part[kind] = push_button(text, f"{tip} ({key})" if key else tip, partial(self.draw, kind))
             self.part[kind].setCheckable(True)
             grid.addWidget(legend, 2 * index, 0, 1, 2)
