@@ -3,9 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Widgets and rendering are tested on a virtual screen with software OpenGL.
-XVFB := xvfb-run -a -s "-screen 0 1600x1000x24"
 export OMP_NUM_THREADS ?= 2
+# Where there is no graphics card.
 export LIBGL_ALWAYS_SOFTWARE ?= 1
 
 .PHONY: demo test test-all lint docs setup system clean
@@ -31,10 +30,10 @@ lint: setup
 	$(BIN)/lint-imports --no-cache
 
 test: setup lint
-	$(XVFB) $(BIN)/python -m pytest
+	@bash tools/tests.sh
 
 test-all: setup lint
-	$(XVFB) $(BIN)/python -m pytest -m "slow or not slow"
+	@bash tools/tests.sh -m "slow or not slow"
 
 docs: setup
 	$(BIN)/python docs/generate_reference.py
