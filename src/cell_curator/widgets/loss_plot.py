@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from cell_curator.widgets import style
 
 _HEIGHT = 150
-_AXIS = 40  # pyqtgraph leaves too little for letters that go below the line
+_BELOW = 6  # px; pyqtgraph leaves too little for letters that go below the line
 _LEARNED, _HELD = "#e69f00", "#56b4e9"
 _LINES = (("training", "total", _LEARNED), ("held-back cells", "validation", _HELD))
 
@@ -33,7 +33,7 @@ class CurvesPlot(QWidget):
         for side, text in (("left", left), ("bottom", bottom)):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
             self._plot.getAxis(side).setLabel(text)
-        self._plot.getAxis("bottom").setHeight(_AXIS)
+        item.layout.setContentsMargins(1, 1, 1, _BELOW)
         self._curves = {field: self._plot.plot(pen=pg.mkPen(c, width=2)) for _, field, c in lines}
         # Above the curves, where it hides none of them.
         self._legend = " &nbsp; ".join(f'<span style="color: {c}">■</span>&nbsp;{name}' for name, _, c in lines)

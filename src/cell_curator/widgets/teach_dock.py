@@ -270,6 +270,7 @@ class TeachDock(Dock):
         self.doubts.show_places([Place(one.image_id, one.corners, one.text, framed=True) for one in found])
         self._walk(self.doubts)
         self._fit()
+        self._bring(self.doubts)
         return f"{len(found)} place{'s'[: len(found) != 1]}, the least sure first; N goes to the next"
 
     def _take_me(self) -> None:
