@@ -93,7 +93,7 @@ def _adopted(
     session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters, joined: Reconciled
 ) -> Change:
     record, rows = session.image(image_id), session.cells.of_image(image_id)
-    fresh = measure(np.where(np.isin(joined.labels, list(joined.added)), joined.labels, 0), session.pixels(image_id))
+    fresh = measure(joined.labels, session.pixels(image_id), joined.added)
     errors = found.flow_error[[joined.added[int(label)] for label in fresh.index]]
     fresh = fresh.assign(image=image_id, label=fresh.index, condition=record.condition, flow_error=errors)
     fresh.index = pd.Index(session.project.reserve_cell_ids(len(fresh)), name="cell_id")

@@ -21,6 +21,7 @@ from psygnal import Signal, SignalGroup
 
 from cell_curator import editing, verdicts, workflow
 from cell_curator.core.cells import CellTable
+from cell_curator.core.clean import CleanParameters, counts
 from cell_curator.core.history import History
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.core.overview import Overview, overview
@@ -170,9 +171,9 @@ class Session:
         return frozenset(ids[~(made_from == self._cells.frame["revision"])])
 
     def counting_cells(self) -> pd.DataFrame:
-        """Rows of the cells that count: all but the rejected ones."""
+        """Rows of the cells that count, see `core.clean.counts`."""
         frame = self._cells.frame
-        return frame[frame["verdict"] != "rejected"]
+        return frame[counts(frame, self.get(CleanParameters))]
 
     def get(self, model: type[P]) -> P:
         """This project's parameters of one kind."""
@@ -181,6 +182,10 @@ class Session:
             return model.model_validate(stored)
         default: Any = DEFAULT if model is Recipe else model()
         return default  # type: ignore[no-any-return]
+
+    def setting(self, name: str) -> Any:
+        """What is stored under a name that is no model's, or None."""
+        return self._settings.get(name)
 
     def put(self, parameters: Parameters) -> None:
         """Remember parameters with the project."""

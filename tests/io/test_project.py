@@ -228,17 +228,24 @@ def test_marked_regions_and_rounds_come_back(filled):
 
 
 def test_a_project_of_the_first_version_is_brought_up_to_date(filled):
-    before = filled.cells().frame
+    since = ["saturated", "surround", "contrast", "texture_contrast", "offset", "edge", "edge_share", "edge_weakest"]
+    since += ["contact", "seam_dip", "seam_bend", "joint_solidity", "joint_area", "neck", "valley"]
+    since += ["overlapped", "pieces"]
+    before = filled.cells().frame.assign(**dict.fromkeys(since, np.nan))
     filled.close()
     file = filled.folder / "project.sqlite"
     with closing(sqlite3.connect(file)) as old, old:
         old.executescript(
-            "DROP TABLE regions; DROP TABLE rounds; ALTER TABLE images DROP COLUMN axis;"
+            "".join(f"ALTER TABLE cells DROP COLUMN {name};" for name in since)
+            + "DROP TABLE regions; DROP TABLE rounds; ALTER TABLE images DROP COLUMN axis;"
             "ALTER TABLE images DROP COLUMN plane; PRAGMA user_version = 1;"
         )
     again = Project.open(filled.folder)
     try:
         pd.testing.assert_frame_equal(again.cells().frame, before)
+        again.write(Change(cells=before.assign(saturated=0.5, flags="bright")))
+        assert again.cells().frame["saturated"].eq(0.5).all()
+        assert again.cells().frame["flags"].eq("bright").all()
         assert (again.images()[0].axis, again.images()[0].plane) == ("", 0)
         assert again.regions() == again.rounds() == ()
     finally:

@@ -1,13 +1,14 @@
 """What is measured on every cell, from its mask and the original pixels.
 
 Shapes come from the label image, intensities and focus from the original image (grey levels
-of the file), so that figures do not change when the preprocessing does.
+of the file), so that figures do not change when the preprocessing does. What tells a good mask from a
+bad one is measured too: contrast, the step across the outline, humps, contact with neighbours.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.edits import Box, among, grown, window
+from cell_curator.core.measure_cells import FIGURES, PAD, boxes, figures
 
 MEASURED: dict[str, str] = {
     "y": "float64",
@@ -36,22 +38,54 @@ MEASURED: dict[str, str] = {
     "max_intensity": "float64",
     "focus": "float64",
     "touches_border": "bool",
+    "saturated": "float64",
+    "surround": "float64",
+    "contrast": "float64",
+    "texture_contrast": "float64",
+    "offset": "float64",
+    "edge": "float64",
+    "edge_share": "float64",
+    "edge_weakest": "float64",
+    "contact": "float64",
+    "seam_dip": "float64",
+    "seam_bend": "float64",
+    "joint_solidity": "float64",
+    "joint_area": "float64",
+    "neck": "float64",
+    "valley": "float64",
+    "overlapped": "float64",
+    "pieces": "float64",
 }
 """Column name → dtype. Lengths in px, areas in px², positions in px (centroid), boxes half-open.
 
 ``orientation_deg``: direction of the long axis, counter-clockwise from the image's x axis, (-90, 90].
 ``focus``: variance of the Laplacian within the cell divided by its intensity variance (no unit;
 higher is sharper). Shapes as in `skimage.measure.regionprops`.
+
+The rest tells how well the mask sits; all without unit unless said, and NaN where it cannot be known:
+
+- ``saturated``: share of the cell at the highest grey level.
+- ``surround``: mean grey level of the background within 6 px. ``contrast``: correlation of inside or outside
+  with grey level, −1 (dark cell) to 1; ``texture_contrast``: the same with the length of the gradient.
+- ``offset``: from the middle of the mask to the middle of what stands out from the background, in radii.
+- ``edge``: mean step across the outline, ``edge_weakest`` of its weakest eighth, in units of the spread of grey
+  levels; ``edge_share``: part of the outline that is brighter inside.
+- ``contact``: part of the outline within 2 px of another cell. With the neighbour it touches most: ``seam_dip``, how
+  far grey levels between the two fall; ``seam_bend``, 0 for a straight seam; ``joint_area`` (px²), ``joint_solidity``.
+- ``neck``: how narrow the narrowest place between two thick parts is, 0 (one part) to 1; ``valley``: how far the grey
+  level falls between two bright parts. ``overlapped``: part of the convex hull that other cells cover.
+- ``pieces``: number.
 """
 
-_FOCUS_PX = 8  # how far around a pixel its focus looks: 4 for the Gaussian, 1 for the Laplacian, and some
+_MARGIN = PAD + 8  # further than any figure but the joint ones looks, pictures included
+_TABLE = 1 << 24  # labels up to here are looked up in a table
+_FLAT = 0.003  # of the range of the image: what varies less is taken for flat
 
-_SHAPES = ("label", "centroid", "bbox", "area", "perimeter", "axis_major_length", "axis_minor_length")
-_MORE_SHAPES = ("eccentricity", "solidity", "orientation")
 
-
-def measure(labels: NDArray[np.int32], image: NDArray[np.generic]) -> pd.DataFrame:
-    """Measure every cell of one image.
+def measure(
+    labels: NDArray[np.int32], image: NDArray[np.generic], values: Collection[int] | None = None
+) -> pd.DataFrame:
+    """Measure the cells of one image.
 
     Parameters
     ----------
@@ -59,42 +93,14 @@ def measure(labels: NDArray[np.int32], image: NDArray[np.generic]) -> pd.DataFra
         ``(Y, X)`` integers, 0 = background.
     image
         ``(C, Y, X)`` or ``(Y, X)``; of several channels the brightest value of each pixel counts.
+    values
+        Only these labels; the others are neighbours all the same.
 
     Returns
     -------
     DataFrame indexed by label value (ascending), with the columns of `MEASURED`.
     """
-    from skimage.measure import regionprops_table
-
-    grey = image.astype(np.float32)
-    if grey.ndim == 3:
-        grey = grey.max(axis=0)
-    with warnings.catch_warnings():
-        # Cells of one or two pixels have no hull; scikit-image says so once for each.
-        warnings.simplefilter("ignore")
-        table = pd.DataFrame(regionprops_table(labels, properties=_SHAPES + _MORE_SHAPES))
-    table = table.rename(
-        columns={
-            "centroid-0": "y",
-            "centroid-1": "x",
-            "bbox-0": "top",
-            "bbox-1": "left",
-            "bbox-2": "bottom",
-            "bbox-3": "right",
-            "axis_major_length": "major_axis",
-            "axis_minor_length": "minor_axis",
-        }
-    ).set_index("label")
-    # scikit-image measures from the row axis; biologists from the horizontal, counter-clockwise.
-    degrees = np.degrees(table.pop("orientation").to_numpy(float)) + 90.0
-    table["orientation_deg"] = -((-degrees + 90.0) % 180.0 - 90.0)
-    height, width = labels.shape
-    table["touches_border"] = (
-        (table["top"] == 0) | (table["left"] == 0) | (table["bottom"] == height) | (table["right"] == width)
-    )
-    for name, values in _intensities(labels, grey).items():
-        table[name] = values
-    return table[list(MEASURED)].astype(MEASURED)
+    return _table(labels, image, values, _levels(image))
 
 
 def measure_part(
@@ -109,44 +115,58 @@ def measure_part(
     values
         Labels of the cells.
     """
-    place = grown(box, _FOCUS_PX, labels.shape)
-    part = labels[window(place)]
-    table = measure(np.where(among(part, values), part, 0), image[(..., *window(place))])
+    # a neighbour is looked at as far away as the cell is large
+    place = grown(box, _MARGIN + max(box[2] - box[0], box[3] - box[1]), labels.shape)
+    table = _table(labels[window(place)], image[(..., *window(place))], values, _levels(image))
     for names, offset in ((["y", "top", "bottom"], place[0]), (["x", "left", "right"], place[1])):
         table[names] += offset
-    height, width = labels.shape
-    table["touches_border"] = (
-        (table["top"] == 0) | (table["left"] == 0) | (table["bottom"] == height) | (table["right"] == width)
+    return _bordering(table, labels.shape)
+
+
+def _levels(image: NDArray[np.generic]) -> tuple[float, float]:
+    """Lowest grey level, and the one from which pixels are saturated."""
+    if not image.size:
+        return 0.0, 0.0
+    numbers: NDArray[Any] = image
+    return float(np.nanmin(numbers)), 255.0 if image.dtype == np.uint8 else float(np.nanmax(numbers))
+
+
+def _table(
+    labels: NDArray[np.int32], image: NDArray[np.generic], values: Collection[int] | None, levels: tuple[float, float]
+) -> pd.DataFrame:
+    labels = np.ascontiguousarray(labels, dtype=np.int32)
+    grey = image.astype(np.float32)
+    if grey.ndim == 3:
+        grey = grey.max(axis=0)
+    grey = np.ascontiguousarray(np.nan_to_num(grey))
+    there = np.unique(labels[labels > 0])
+    if values is not None:
+        there = there[among(there, values)]
+    seen, rows = labels, np.full(int(labels.max(initial=0)) + 1 if labels.max(initial=0) < _TABLE else 1, -1)
+    if len(rows) == 1 and len(there):
+        seen = np.where(labels > 0, np.searchsorted(there, labels), 0)
+        seen = np.where(there[seen.clip(0, len(there) - 1)] == labels, seen + 1, 0).astype(np.int32)
+        rows = np.arange(-1, len(there))
+    else:
+        rows[there] = np.arange(len(there))
+    where = boxes(seen, rows, len(there))
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
+    gx, gy = (cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
+    pictures = (grey, smooth, cv2.magnitude(gx, gy), cv2.Laplacian(smooth, cv2.CV_32F))
+    low, top = levels
+    flat = max((_FLAT * (top - low)) ** 2, 1e-12)
+    saturated = top if top > low else np.inf
+    table = pd.DataFrame(
+        figures(labels, pictures, there, where, saturated, (flat, flat / 16)),
+        columns=list(FIGURES),
+        index=there.astype(np.int64),
     )
-    return table
+    table[["top", "left", "bottom", "right"]] = where
+    return _bordering(table.rename_axis("label"), labels.shape)
 
 
-def _intensities(labels: NDArray[np.int32], grey: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-    """Grey levels and focus of every cell, in ascending order of label."""
-    laplacian = cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_32F)
-    cells = np.flatnonzero(labels)
-    cells = cells[np.argsort(labels.ravel()[cells], kind="stable")]
-    counts = np.unique(labels.ravel()[cells], return_counts=True)[1]
-    values = grey.ravel()[cells].astype(np.float64)
-    variance = _variance(values, counts)
-    return {
-        "mean_intensity": _per_cell(np.add, values, counts) / counts,
-        "std_intensity": np.sqrt(variance),
-        "min_intensity": _per_cell(np.minimum, values, counts),
-        "max_intensity": _per_cell(np.maximum, values, counts),
-        "focus": _variance(laplacian.ravel()[cells].astype(np.float64), counts) / np.maximum(variance, 1e-12),
-    }
-
-
-def _per_cell(operation: np.ufunc, values: NDArray[np.float64], counts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Reduce runs of ``counts`` values each."""
-    if not len(counts):
-        return np.empty(0)
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    reduced: NDArray[np.float64] = operation.reduceat(values, starts)
-    return reduced
-
-
-def _variance(values: NDArray[np.float64], counts: NDArray[np.intp]) -> NDArray[np.float64]:
-    means = _per_cell(np.add, values, counts) / counts
-    return _per_cell(np.add, (values - np.repeat(means, counts)) ** 2, counts) / counts
+def _bordering(table: pd.DataFrame, shape: tuple[int, ...]) -> pd.DataFrame:
+    """The same with the border of an image of this shape."""
+    height, width = shape
+    touching = (table["top"] == 0) | (table["left"] == 0) | (table["bottom"] == height) | (table["right"] == width)
+    return table.assign(touches_border=touching)[list(MEASURED)].astype(MEASURED)

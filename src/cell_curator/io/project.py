@@ -255,8 +255,9 @@ class Project:
         many("DELETE FROM regions WHERE region_id = ?", [(int(i),) for i in change.removed_regions])
         many("DELETE FROM cells WHERE cell_id = ?", [(int(i),) for i in change.removed])
         if change.cells is not None and len(change.cells):
-            marks = ",".join("?" * (len(COLUMNS) + 1))
-            many(f"INSERT OR REPLACE INTO cells VALUES ({marks})", _cell_rows(change.cells))
+            # By name: in a project of an older version the newer columns come last.
+            names, marks = ",".join(f'"{name}"' for name in COLUMNS), ",".join("?" * (len(COLUMNS) + 1))
+            many(f"INSERT OR REPLACE INTO cells (cell_id, {names}) VALUES ({marks})", _cell_rows(change.cells))
         for name, value in change.settings.items():
             execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
         if change.round is not None:

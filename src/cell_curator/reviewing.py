@@ -1,0 +1,223 @@
+"""Knowing when the set is good enough: audits, the funnel, doubtful images, cells by reason; on a `Session`.
+
+What an audit's cells were called is kept beside the verdicts, never among them, so that it cannot move the
+ranking it judges. It counts the cells that count when the sample is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cell_curator.core import clean
+from cell_curator.core.audit import CONFIDENCE, Audit, draw, interval, needed
+from cell_curator.core.clean import CleanParameters, Step
+from cell_curator.core.image_flags import ImageFlag, ImageFlagParameters, ImageLook, flags, look
+from cell_curator.core.jobs import Job, UserError, each
+from cell_curator.core.outliers import FLAGGED, REASONS, OutlierParameters, suspicions
+from cell_curator.core.verdict_model import Learned, learn
+from cell_curator.io.project import Change
+from cell_curator.io.records import ImageRecord
+from cell_curator.session import Session
+
+AUDIT = "Audit"
+"""Name of the setting that holds the audit."""
+
+BOUND = 0.02
+"""Share of bad cells that `audit` names the way to, unless asked for another."""
+
+
+@dataclass(frozen=True)
+class AuditState:
+    """How an audit stands.
+
+    Parameters
+    ----------
+    cells
+        Ids in the order to look at them; cells that are gone or were changed since are left out.
+    decided
+        Whether a cell is bad, by id, for those that were looked at.
+    bad
+        How many are bad.
+    interval
+        Lowest and highest share of bad cells that agrees with it, 95 % confidence.
+    population
+        How many cells the sample stands for.
+    left_out
+        How many were drawn but are gone or changed since.
+    text
+        For the user, and for a paper.
+    """
+
+    cells: tuple[int, ...]
+    decided: Mapping[int, bool]
+    bad: int
+    interval: tuple[float, float]
+    population: int
+    left_out: int
+    text: str
+
+    @property
+    def next(self) -> int | None:
+        """The first cell that nobody looked at, or None."""
+        return next((cell for cell in self.cells if cell not in self.decided), None)
+
+
+# ---------------------------------------------------------------------- audit
+
+
+def start_audit(session: Session, n: int, seed: int = 0) -> AuditState:
+    """Draw ``n`` of the cells that count by chance; an audit before it is put away.
+
+    Raises
+    ------
+    UserError
+        If no cell counts, or ``n`` is below 1.
+    """
+    rows = session.counting_cells()
+    if not len(rows):
+        raise UserError("there are no cells to audit; find cells first, or accept some")
+    if n < 1:
+        raise UserError("an audit needs at least one cell; ask for 100 or more")
+    cells = draw(rows, n, seed)
+    made = Audit(seed, cells, len(rows), tuple(int(v) for v in rows.loc[list(cells), "revision"]))
+    _store(session, made, "audit", {"cells": list(cells), "seed": seed, "population": len(rows)})
+    return _state(session, made)
+
+
+def audit(session: Session, bound: float = BOUND) -> AuditState | None:
+    """How the audit stands, and how many more cells it takes to say "at most ``bound``"; None if there is none."""
+    made = _stored(session)
+    return None if made is None else _state(session, made, bound)
+
+
+def audit_verdict(session: Session, cell_id: int, bad: bool | None) -> None:
+    """Call a cell of the audit bad or good, or take back what was said (None); one undoable step.
+
+    Raises
+    ------
+    UserError
+        If there is no audit, or the cell is not in it.
+    """
+    made = _stored(session)
+    if made is None or cell_id not in made.cells:
+        raise UserError(f"cell {cell_id} is not in the audit; start an audit first")
+    session.history.do(_Judge(session, cell_id, bad))
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What is said of one cell of the audit."""
+
+    session: Session
+    cell_id: int
+    bad: bool | None
+
+    @property
+    def title(self) -> str:
+        """What the user reads behind "Undo"."""
+        return "audit verdict"
+
+    @property
+    def cells(self) -> frozenset[int]:
+        """The cell."""
+        return frozenset((self.cell_id,))
+
+    def apply(self) -> _Judge:
+        with self.session.lock:
+            made = _stored(self.session)
+            if made is None or self.cell_id not in made.cells:  # another audit was started since
+                return self
+            said = dict(made.verdicts)
+            before = said.pop(self.cell_id, None)
+            if self.bad is not None:
+                said[self.cell_id] = self.bad
+            _store(self.session, replace(made, verdicts=said), "audit verdict", {"cell": self.cell_id, "bad": self.bad})
+        return _Judge(self.session, self.cell_id, before)
+
+
+def _stored(session: Session) -> Audit | None:
+    stored = session.setting(AUDIT)
+    return None if stored is None else Audit.from_json(stored)
+
+
+def _store(session: Session, made: Audit, action: str, detail: Mapping[str, object]) -> None:
+    session.commit(Change(action, detail, settings={AUDIT: made.to_json()}))
+    session.events.parameters_changed.emit(AUDIT)
+
+
+def _state(session: Session, made: Audit, bound: float = BOUND) -> AuditState:
+    now = session.cells.frame["revision"].reindex(list(made.cells)).to_numpy(np.float64)
+    # a cell is as it was drawn, or it was judged before it was changed
+    as_drawn = now == np.asarray(made.revisions, np.float64)
+    kept = tuple(
+        cell for cell, same in zip(made.cells, as_drawn.tolist(), strict=True) if same or cell in made.verdicts
+    )
+    decided = {cell: made.verdicts[cell] for cell in kept if cell in made.verdicts}
+    bad, n = sum(decided.values()), len(decided)
+    low, high = interval(bad, n)
+    left_out = len(made.cells) - len(kept)
+    return AuditState(kept, decided, bad, (low, high), made.population, left_out, _text(bad, n, made, bound, left_out))
+
+
+def _text(bad: int, n: int, made: Audit, bound: float, left_out: int) -> str:
+    gone = f" {left_out} drawn cells are gone or were changed since and are left out." if left_out else ""
+    if not n:
+        return f"None of {len(made.cells)} cells looked at yet.{gone}"
+    low, high = interval(bad, n)
+    said = (
+        f"{bad} of {n} cells are bad ({bad / n:.1%}; {CONFIDENCE:.0%} confidence: {low:.1%} to {high:.1%}),"
+        f" a random sample of {made.population:,}: at most {high:.1%} bad cells."
+    )
+    more = needed(bad, n, bound)
+    outlook = f" {more:,} more good ones would show at most {bound:.1%}." if more else ""
+    return f"{said}{outlook}{gone}"
+
+
+# ---------------------------------------------------------------------- cells
+
+
+def funnel(session: Session) -> tuple[Step, ...]:
+    """From the cells found to the cells that count."""
+    return clean.funnel(session.cells.frame, session.get(CleanParameters), session.get(OutlierParameters))
+
+
+def by_reason(session: Session, key: str) -> tuple[int, ...]:
+    """Ids of the cells with a reason of `core.outliers.REASONS`, the most suspicious first; rejected ones left out.
+
+    Raises
+    ------
+    UserError
+        If there is no such reason.
+    """
+    if key not in REASONS:
+        raise UserError(f"{key!r} is no reason; use one of {', '.join(REASONS)}")
+    frame = session.cells.frame
+    evidence = suspicions(frame, session.get(OutlierParameters))[key]
+    chosen = evidence[(evidence >= FLAGGED) & (frame["verdict"] != "rejected")]
+    return tuple(int(cell) for cell in chosen.sort_values(ascending=False, kind="stable").index)
+
+
+def learned(session: Session) -> Learned | None:
+    """What can be learned from the verdicts so far, or None while there are too few."""
+    frame = session.cells.frame
+    return learn(frame, frame["verdict"], session.get(OutlierParameters))
+
+
+# ---------------------------------------------------------------------- images
+
+
+def image_flags(session: Session) -> Job[dict[int, tuple[ImageFlag, ...]]]:
+    """What may be wrong with images, by image id; images that cannot be read are passed over."""
+    looks: dict[int, ImageLook] = {}
+
+    def one(record: ImageRecord) -> Job[None]:
+        looks[record.image_id] = look(session.pixels(record.image_id))
+        yield from ()
+
+    yield from each(list(session.images), one, name=lambda record: record.name, failed=lambda record, error: None)
+    rows = session.counting_cells()
+    diameters = 2 * np.sqrt(rows["area"].groupby(rows["image"]).median() / np.pi)
+    return flags(looks, diameters.to_dict(), session.get(ImageFlagParameters))
