@@ -37,8 +37,10 @@ class AuditState:
     ----------
     cells
         Ids in the order to look at them; cells that are gone or were changed since are left out.
-    decided
+    verdicts
         Whether a cell is bad, by id, for those that were looked at.
+    decided
+        How many were looked at.
     bad
         How many are bad.
     interval
@@ -52,7 +54,8 @@ class AuditState:
     """
 
     cells: tuple[int, ...]
-    decided: Mapping[int, bool]
+    verdicts: Mapping[int, bool]
+    decided: int
     bad: int
     interval: tuple[float, float]
     population: int
@@ -62,7 +65,7 @@ class AuditState:
     @property
     def next(self) -> int | None:
         """The first cell that nobody looked at, or None."""
-        return next((cell for cell in self.cells if cell not in self.decided), None)
+        return next((cell for cell in self.cells if cell not in self.verdicts), None)
 
 
 # ---------------------------------------------------------------------- audit
@@ -155,11 +158,12 @@ def _state(session: Session, made: Audit, bound: float = BOUND) -> AuditState:
     kept = tuple(
         cell for cell, same in zip(made.cells, as_drawn.tolist(), strict=True) if same or cell in made.verdicts
     )
-    decided = {cell: made.verdicts[cell] for cell in kept if cell in made.verdicts}
-    bad, n = sum(decided.values()), len(decided)
+    verdicts = {cell: made.verdicts[cell] for cell in kept if cell in made.verdicts}
+    bad, n = sum(verdicts.values()), len(verdicts)
     low, high = interval(bad, n)
     left_out = len(made.cells) - len(kept)
-    return AuditState(kept, decided, bad, (low, high), made.population, left_out, _text(bad, n, made, bound, left_out))
+    text = _text(bad, n, made, bound, left_out)
+    return AuditState(kept, verdicts, n, bad, (low, high), made.population, left_out, text)
 
 
 def _text(bad: int, n: int, made: Audit, bound: float, left_out: int) -> str:
