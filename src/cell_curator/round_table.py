@@ -84,7 +84,7 @@ def _row(number: int, name: str, model: str, parent: str, detail: Any, scores: A
     if detail.get("stopped") == "cancelled":
         notes.insert(0, "cancelled; the best so far was kept")
     if scores and detail.get("keep") == "best":
-        notes.append("the epoch that was kept was chosen on the locked images, which flatters the score a little")
+        notes.append("which pass was kept was decided on the locked images, which flatters the score a little")
     return RoundRow(
         number,
         name,
@@ -146,7 +146,7 @@ def _outlook(scores: list[float]) -> str:
     if gains[-1] < 0:
         return "The last round made it worse: go back, and look at what it learned from."
     shrink = min(1.0, gains[-1] / gains[-2]) if len(gains) > 1 and gains[-2] > 0 else 0.5
-    points = 100 * gains[-1] * shrink
+    points = min(100 * gains[-1] * shrink, 100 * (1 - scores[-1]))
     if points < 1:
         return "Another round will probably gain less than 1 point."
     return f"Another round will probably gain about {points:.0f} point{'s' if round(points) != 1 else ''}."

@@ -18,7 +18,7 @@ from cell_curator.core.jobs import Job, UserError, scaled
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.recipe import Recipe
 from cell_curator.engines.cards import CARD, WEIGHTS
-from cell_curator.engines.finetune import TrainingState, TrainParameters, best_so_far
+from cell_curator.engines.finetune import TrainingState, TrainParameters, best_so_far, presets
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.examples import Gathered, findings, gather
 from cell_curator.io.atomic import write_error
@@ -162,6 +162,13 @@ def roll_back(session: Session) -> str:
     model, diameter = used[-1]
     _use(session, "roll back", model, diameter, UsedModels(before=used[:-1]))
     return title(session, model)
+
+
+def usual_parameters(session: Session) -> TrainParameters:
+    """How a round learns unless told otherwise: as the project remembers, else quickly."""
+    if TrainParameters.__name__ in session.project.settings():
+        return session.get(TrainParameters)
+    return presets(session.get(SegmentParameters).engine)["quick"]
 
 
 def model_in_use(session: Session) -> str:

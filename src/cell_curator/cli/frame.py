@@ -85,6 +85,10 @@ class Typed:
             for group in groups
         }
 
+    def names(self, model: type[Parameters]) -> frozenset[str]:
+        """Parameters of a model that were typed."""
+        return frozenset(self._values.get(model, {}))
+
     def over(self, start: P) -> P:
         """``start`` with what was typed put over it.
 

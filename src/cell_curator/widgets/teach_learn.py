@@ -12,7 +12,7 @@ from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.engines.finetune import TrainingState, TrainParameters, presets
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.examples import Finding, preflight
-from cell_curator.rounds import train_round
+from cell_curator.rounds import train_round, usual_parameters
 from cell_curator.widgets import style
 from cell_curator.widgets.controls import Choice
 from cell_curator.widgets.form import ParametersForm
@@ -70,8 +70,7 @@ class Learning(QWidget):
     def opened(self, session: Session) -> None:
         """Show the project's settings."""
         self.follow_engine(session)
-        chosen = TrainParameters.__name__ in session.project.settings()
-        self.set_value(session.get(TrainParameters) if chosen else next(iter(self._presets.values())))
+        self.set_value(usual_parameters(session))
         self.show_findings(None)
         self.plot.hide()
         self.told.hide()
