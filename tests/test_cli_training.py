@@ -55,7 +55,9 @@ def project(folders, tmp_path):
 
 def test_a_trained_folder_is_a_model_for_segment(folders, tmp_path):
     data = said("train", folders / "images", folders / "labels", tmp_path / "model", *SHORT, "--holdout", 0.3)
-    assert data["scores"]["images"] == 1
+    learned, held = ({one["image"] for one in data[part]} for part in ("examples", "holdout"))
+    assert learned | held == {"field-0", "field-1", "field-2"}
+    assert len(held) == data["scores"]["images"] == 1
     assert data["parent"] == "starter-nuclei"
     found = said(
         "segment", folders / "images" / "field-0.tif", tmp_path / "out", "--model", tmp_path / "model", "--diameter", 40

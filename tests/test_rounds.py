@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cellpose.models import CellposeModel
 
-from cell_curator.bundles import adopt, teach_bundle, teach_folders, write_bundle
+from cell_curator.bundles import adopt, teach_bundle, write_bundle
 from cell_curator.comparing import compare, doubtful
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.recipe import PRESETS, Recipe
@@ -17,7 +17,6 @@ from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.worker import inline
 from cell_curator.examples import counts, gather, preflight
 from cell_curator.io.images import write_tiff
-from cell_curator.io.labels import write_labels
 from cell_curator.marking import mark, suggest_holdout, unmark, unmark_region
 from cell_curator.project_models import known, models_folder
 from cell_curator.round_table import effort, sentence, table
@@ -372,27 +371,3 @@ def test_strange_bundles_are_refused(trained, tmp_path, member):
     with pytest.raises(UserError, match="bundle"):
         drive(teach_bundle(inline, tmp_path / "bad.zip", tmp_path / "out"))
     assert not (tmp_path / "evil.txt").exists()
-
-
-def test_folders_are_split_by_file_and_finished_models_are_kept(tmp_path, scenes):
-    for number, scene in enumerate(scenes):
-        for kind in ("images", "labels"):
-            (tmp_path / kind).mkdir(exist_ok=True)
-        write_tiff(tmp_path / "images" / f"f{number}.tif", scene.image)
-        write_labels(tmp_path / "labels" / f"f{number}.tif", scene.labels)
-    job = teach_folders(
-        inline,
-        tmp_path / "images",
-        tmp_path / "labels",
-        tmp_path / "model",
-        base=SegmentParameters(),
-        recipe=PRESETS["Plain"],
-        parameters=SECONDS,
-        share=0.3,
-    )
-    card = drive(job)
-    names = [{one["image"] for one in card.details[part]} for part in ("examples", "holdout")]
-    assert names[0] | names[1] == {"f0", "f1", "f2"}
-    assert len(names[1]) == 1
-    with pytest.raises(UserError, match="holds a finished model"):
-        drive(teach_bundle(inline, tmp_path / "no.zip", tmp_path / "model"))
