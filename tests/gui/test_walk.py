@@ -82,7 +82,7 @@ def test_from_the_sample_to_the_map_and_back_to_a_cell(open_viewer, pictures):
     hand.key(Qt.Key.Key_A)
     hand.key(Qt.Key.Key_Right)
     assert [session.row(cell)["verdict"] for cell in worst] == ["rejected", "accepted", "proposed"]
-    hand.wait(lambda: len(review.model._pictures) > 3)
+    hand.wait(lambda: len(review.queue.gallery.pictures) > 3)
     hand.wait(idle)
     photograph(viewer, pictures / "06-review.png")
     hand.key(Qt.Key.Key_U)

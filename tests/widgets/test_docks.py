@@ -21,7 +21,6 @@ from cell_curator.widgets.explore_dock import ExploreDock
 from cell_curator.widgets.images_dock import ImagesDock
 from cell_curator.widgets.legend import cluster_shares
 from cell_curator.widgets.preprocess_dock import PreprocessDock
-from cell_curator.widgets.review_dock import ReviewDock
 from cell_curator.widgets.segment_dock import SegmentDock
 from cell_curator.widgets.window import DOCKS, AllDocks
 from cell_curator.widgets.workbench import project_folder_for, workbench_of
@@ -257,97 +256,6 @@ def test_one_job_at_a_time_is_said_in_the_dock(show, bench, session, wait_for_jo
     assert dock.jobs.cancel.isVisible()
     stop.append(True)
     wait_for_job()
-
-
-# Review
-
-
-@pytest.fixture
-def scored(session):
-    """Three suspicious cells of eight; the worst is the last."""
-    from cell_curator.io.project import Change
-
-    frame = session.cells.frame
-    score = np.linspace(0, 1, len(frame))
-    flags = ["", "", "", "", "", "blurred", "far too large", "cut by the border; tiny"]
-    session.commit(Change("score", {}, cells=frame.assign(score=score, flags=flags, verdict="proposed")))
-    return session
-
-
-def test_the_worst_cell_is_first_and_keys_decide(show, bench, scored, wait_for_job):
-    dock = show(ReviewDock)
-    bench.adopt(scored)
-    wait_for_job()
-    ids = scored.cells.frame.index.tolist()
-    assert dock.model.cell_ids == [ids[7], ids[6], ids[5]]
-    dock.step(0)
-    dock._go(0)
-    wait_for_job()
-    assert scored.selection.ids == {ids[7]}
-    QTest.keyClick(dock, Qt.Key.Key_R)
-    wait_for_job()
-    QTest.keyClick(dock, Qt.Key.Key_A)
-    wait_for_job()
-    QTest.keyClick(dock, Qt.Key.Key_Right)
-    verdicts = scored.cells.frame["verdict"].tolist()
-    assert verdicts[5:] == ["proposed", "accepted", "rejected"]
-    assert dock.bar.text() == "2 of 3 reviewed"
-    assert scored.selection.ids == {ids[5]}
-
-
-def test_undo_and_redo_say_what_they_do(show, bench, scored, wait_for_job):
-    dock = show(ReviewDock)
-    bench.adopt(scored)
-    wait_for_job()
-    assert not dock.undo.isEnabled()
-    dock._go(0)
-    QTest.keyClick(dock, Qt.Key.Key_R)
-    wait_for_job()
-    assert dock.undo.toolTip() == "Undo: rejected 1 cell (U)"
-    QTest.keyClick(dock, Qt.Key.Key_U)
-    assert set(scored.cells.frame["verdict"]) == {"proposed"}
-    assert dock.redo.isEnabled()
-    QTest.keyClick(dock, Qt.Key.Key_U, Qt.KeyboardModifier.ShiftModifier)
-    assert (scored.cells.frame["verdict"] == "rejected").sum() == 1
-
-
-def test_several_cells_are_decided_at_once(show, bench, scored, wait_for_job):
-    dock = show(ReviewDock)
-    bench.adopt(scored)
-    wait_for_job()
-    dock.list.selectAll()
-    QTest.mouseClick(dock.reject, LEFT)
-    assert (scored.cells.frame["verdict"] == "rejected").sum() == 3
-    scored.undo()
-    assert (scored.cells.frame["verdict"] == "rejected").sum() == 0
-
-
-def test_selecting_a_cell_elsewhere_finds_it_in_the_list(show, bench, scored, wait_for_job):
-    dock = show(ReviewDock)
-    bench.adopt(scored)
-    wait_for_job()
-    scored.selection.set({scored.cells.frame.index[6]})
-    assert dock.list.currentIndex().row() == 1
-
-
-def test_pictures_of_cells_arrive_when_they_are_in_view(show, bench, scored, qtbot, wait_for_job):
-    dock = show(ReviewDock)
-    bench.adopt(scored)
-    qtbot.waitUntil(lambda: len(dock.model._pictures) == 3, timeout=5000)
-    picture = next(iter(dock.model._pictures.values())).toImage()
-    assert len({picture.pixel(x, 32) for x in range(64)}) > 3
-
-
-def test_scoring_fills_the_queue(show, bench, session, wait_for_job):
-    dock = show(ReviewDock)
-    bench.adopt(session)
-    wait_for_job()
-    QTest.mouseClick(dock.primary, LEFT)
-    wait_for_job()
-    assert dock.jobs.error.text() == ""
-    assert dock.jobs.state.full_text == "No cell looks suspicious"
-    dock.queue.setCurrentText("All cells, worst first")
-    assert len(dock.model.cell_ids) == 8
 
 
 # Explore

@@ -29,7 +29,7 @@ from cell_curator.widgets.cell_looks import MEASUREMENTS
 from cell_curator.widgets.controls import Choice, Fold, swatch
 from cell_curator.widgets.dock import Connections, Dock
 from cell_curator.widgets.form import ParametersForm
-from cell_curator.widgets.gallery import draw_cells
+from cell_curator.widgets.gallery_pictures import draw_cells
 from cell_curator.widgets.images_model import to_pixmap
 from cell_curator.widgets.legend import Legend, cluster_shares, scale_for, words_for
 from cell_curator.widgets.loss_plot import LossPlot

@@ -1,7 +1,7 @@
-"""Cells as a list of pictures: only what is in view is drawn and computed.
+"""Cells as a grid of pictures: only what is in view is computed and drawn.
 
-`CellList` holds cell ids in an order; pictures come from a background thread, image by image.
-What is in the list, and what a click means, is the dock's business.
+`CellList` holds cells in an order, `Gallery` shows them; several galleries may show one list. What is in the
+list, and what a click means, is the dock's business. Which cells are chosen is the session's `Selection`.
 """
 
 from __future__ import annotations
@@ -11,208 +11,316 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QFontMetrics, QPainter, QPalette, QPixmap
-from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from qtpy.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QPainter, QPen
+from qtpy.QtWidgets import QAbstractScrollArea, QSizePolicy, QToolTip
 
+from cell_curator.core.cells import VERDICTS
 from cell_curator.core.colors import VERDICT_COLORS
-from cell_curator.core.patches import patch_thumbnail
-from cell_curator.widgets.images_model import blank, to_pixmap
+from cell_curator.link.colors import SELECTED
+from cell_curator.widgets.gallery_pictures import Look, Pictures
 from cell_curator.widgets.runner import Background
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cell_curator.session import Session
 
-PICTURE = 64
-_BATCH = 32
-_KEPT = 2000
-
-CELL_ROLE = Qt.ItemDataRole.UserRole
-ROW_ROLE = Qt.ItemDataRole.UserRole + 1
+_GAP = 3  # px on each side of a picture
+_BAR = 4  # px of the bar in the colour of the verdict
+_EMPTY = QColor(70, 74, 84)
 
 
-class CellList(QAbstractListModel):
-    """Cells in a fixed order."""
+class CellList(QObject):
+    """Cells in a fixed order, one of them the current one; cells that go leave the list."""
 
-    def __init__(self, background: Background) -> None:
+    changed = Signal()
+    """Other cells, or other values of theirs."""
+    moved = Signal()
+    """Another current cell."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self._background = background
-        self._session: Session | None = None
-        self._ids: list[int] = []
-        self._places: dict[int, int] = {}
-        self._pictures: dict[tuple[int, int], QPixmap] = {}
-        self._asked: dict[int, int] = {}
-        self._blank = blank(PICTURE)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(15)
-        self._timer.timeout.connect(self._ask)
+        self.session: Session | None = None
+        self.ids: NDArray[np.int64] = np.empty(0, np.int64)
+        self.current: int | None = None
+        self._order: NDArray[np.intp] = np.empty(0, np.intp)
+        self._take()
 
-    def show_cells(self, session: Session | None, ids: Sequence[int]) -> None:
+    def show_cells(self, session: Session | None, ids: Sequence[int] | NDArray[np.int64]) -> None:
         """List these cells of this session."""
-        self.beginResetModel()
-        if session is not self._session:
-            self._pictures.clear()
-        self._session = session
-        self._asked.clear()
-        self._ids = [int(i) for i in ids]
-        self._places = {cell: place for place, cell in enumerate(self._ids)}
-        self.endResetModel()
+        self.session = session
+        self.ids = np.asarray(ids, np.int64).reshape(-1)
+        self._take()
+        if self.current is not None and self.place_of(self.current) is None:
+            self.current = None
+        self.changed.emit()
+
+    def refresh(self) -> None:
+        """Rows of the table of cells changed."""
+        if self.session is not None:
+            there = np.isin(self.ids, self.session.cells.frame.index.to_numpy())
+            self.show_cells(self.session, self.ids[there])
 
     @property
     def cell_ids(self) -> list[int]:
         """The cells in the order shown."""
-        return self._ids
+        return [int(cell) for cell in self.ids]
 
-    def place_of(self, cell_id: int) -> int | None:
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def place_of(self, cell: int) -> int | None:
         """The place of a cell in the list."""
-        return self._places.get(cell_id)
+        if not len(self.ids):
+            return None
+        found = int(np.searchsorted(self.ids, cell, sorter=self._order))
+        place = int(self._order[min(found, len(self.ids) - 1)])
+        return place if self.ids[place] == cell else None
 
-    def refresh(self) -> None:
-        """Rows changed in the table of cells: draw again; cells that are gone leave the list."""
-        session = self._session
-        if session is None:
+    def go(self, place: int) -> int | None:
+        """Make the cell at a place (the nearest there is) the current one."""
+        if not len(self.ids):
+            return None
+        self.set_current(int(self.ids[min(max(place, 0), len(self.ids) - 1)]))
+        return self.current
+
+    def set_current(self, cell: int | None) -> None:
+        """Make a cell of the list the current one."""
+        if cell != self.current:
+            self.current = cell
+            self.moved.emit()
+
+    @property
+    def place(self) -> int:
+        """The place of the current cell; -1 if there is none."""
+        at = None if self.current is None else self.place_of(self.current)
+        return -1 if at is None else at
+
+    def decided(self) -> NDArray[np.bool_]:
+        """Which cells of the list a person has decided on."""
+        return self.verdict != VERDICTS.index("proposed")
+
+    def about(self, place: int) -> str:
+        """A cell, its verdict and what makes it suspicious, a line each."""
+        row = self._row(place)
+        score = "" if row["score"] != row["score"] else f", {round(100 * row['score'])} % suspicious"
+        reasons = str(row["flags"]).split("; ") if row["flags"] else []
+        return "\n".join([f"Cell {self.ids[place]}: {row['verdict']}{score}", *(f"• {why}" for why in reasons)])
+
+    def _row(self, place: int) -> pd.Series[Any]:
+        assert self.session is not None
+        return self.session.row(int(self.ids[place]))
+
+    def _take(self) -> None:
+        """What drawing needs, as arrays: looking up rows one by one takes longer than drawing them."""
+        self._order = np.argsort(self.ids, kind="stable")
+        if self.session is None or not len(self.ids):
+            self.verdict = self.image = self.revision = np.empty(0, np.int64)
             return
-        if any(cell not in session.cells for cell in self._ids):
-            self.show_cells(session, [cell for cell in self._ids if cell in session.cells])
-        elif self._ids:
-            self.dataChanged.emit(self.index(0), self.index(len(self._ids) - 1))
+        frame = self.session.cells.frame
+        at = frame.index.get_indexer(self.ids)
+        self.image, self.revision = (frame[name].to_numpy()[at] for name in ("image", "revision"))
+        self.verdict = frame["verdict"].map({name: i for i, name in enumerate(VERDICTS)}).to_numpy()[at]
+
+
+class Gallery(QAbstractScrollArea):
+    """Pictures of the cells of a list, as many beside each other as fit."""
+
+    clicked = Signal(int)
+    """A cell was clicked without Shift and Ctrl."""
+    failed = Signal(str)
+    """Pictures cannot be made; one line for the user."""
+
+    def __init__(self, model: CellList, background: Background, look: Look | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.pictures = Pictures(background, look or Look())
+        self.pictures.arrived.connect(self.viewport().update)
+        self.pictures.failed.connect(self.failed)
+        self._anchor = 0
+        model.changed.connect(self._relist)
+        model.moved.connect(self.show_current)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)  # else columns come and go with it
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.viewport().setMouseTracking(True)
+
+    @property
+    def look(self) -> Look:
+        """How pictures are drawn."""
+        return self.pictures.look
+
+    def set_look(self, look: Look) -> None:
+        """Draw them otherwise; the first cell in view stays in view."""
+        first = self._first()
+        self.pictures.set_look(look)
+        self._fit()
+        self.verticalScrollBar().setValue(first // self.columns * self.tile)
+        self.viewport().update()
+
+    @property
+    def tile(self) -> int:
+        """Edge of what a cell takes up, px."""
+        return self.look.size + 2 * _GAP
+
+    @property
+    def columns(self) -> int:
+        """Cells beside each other."""
+        return max(1, self.viewport().width() // self.tile)
+
+    @property
+    def _pitch(self) -> int:
+        """From one picture to the one beside it: they share the width evenly."""
+        return max(self.tile, self.viewport().width() // self.columns)
+
+    def cells_in_view(self) -> range:
+        """Places of the cells that can be seen, if only in part."""
+        top, height = self.verticalScrollBar().value(), self.viewport().height()
+        first = top // self.tile * self.columns
+        last = ((top + height - 1) // self.tile + 1) * self.columns
+        return range(first, max(first, min(last, len(self.model))))
+
+    def rect_of(self, place: int) -> QRect:
+        """Where the picture at a place is, in px of the viewport."""
+        row, column = divmod(place, self.columns)
+        top = row * self.tile - self.verticalScrollBar().value()
+        left = column * self._pitch + (self._pitch - self.look.size) // 2
+        return QRect(left, top + _GAP, self.look.size, self.look.size)
+
+    def place_at(self, spot: QPoint) -> int | None:
+        """The place of the picture under a spot of the viewport."""
+        column, row = spot.x() // self._pitch, (spot.y() + self.verticalScrollBar().value()) // self.tile
+        place = int(row * self.columns + column)
+        return place if column < self.columns and 0 <= place < len(self.model) else None
+
+    def show_current(self) -> None:
+        """Scroll as little as brings the current cell into view."""
+        place = self.model.place
+        if place >= 0:
+            top, bar = place // self.columns * self.tile, self.verticalScrollBar()
+            bar.setValue(min(max(bar.value(), top + self.tile - self.viewport().height()), top))
+        self.viewport().update()
 
     def forget_pictures(self) -> None:
-        """The recipe changed: every picture is made anew."""
-        self._pictures.clear()
-        self.refresh()
+        """Every picture is made anew."""
+        self.pictures.forget()
+        self.viewport().update()
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
-        """Number of cells."""
-        return 0 if parent is not None and parent.isValid() else len(self._ids)
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Four pictures beside each other, three above each other."""
+        return QSize(4 * self.tile + 24, 3 * self.tile)
 
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Cell id, table row, picture or the reasons in full."""
-        session = self._session
-        if session is None or not index.isValid():
-            return None
-        cell = self._ids[index.row()]
-        if cell not in session.cells:
-            return None
-        if role == CELL_ROLE:
-            return cell
-        if role == ROW_ROLE:
-            return session.row(cell)
-        if role == Qt.ItemDataRole.DecorationRole:
-            return self._picture(cell)
-        if role == Qt.ItemDataRole.ToolTipRole:
-            row = session.row(cell)
-            return "\n".join([f"Cell {cell}, {row['verdict']}", *str(row["flags"]).split("; ")]).strip()
-        if role == Qt.ItemDataRole.DisplayRole:
-            return f"Cell {cell}"
-        return None
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Something can be seen."""
+        return QSize(120, 150)
 
-    def _picture(self, cell: int) -> QPixmap:
-        row = self._session.row(cell)  # type: ignore[union-attr]
-        key = (cell, int(row["revision"]))
-        if key not in self._pictures:
-            self._asked[cell] = int(row["image"])
-            self._timer.start()
-            return self._blank
-        return self._pictures[key]
+    def selectAll(self) -> None:  # noqa: N802
+        """Choose all cells of the list."""
+        self._choose(self.model.cell_ids)
 
-    def _ask(self) -> None:
-        """Have the pictures made that were asked for, those of one image at a time."""
-        session = self._session
-        if session is None or not self._asked:
+    # ------------------------------------------------------------------ Qt
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw what is in view, and ask for the pictures that are missing."""
+        painter = QPainter(self.viewport())
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        model, session = self.model, self.model.session
+        chosen = session.selection.ids if session is not None else frozenset()
+        missing = []
+        for place in self.cells_in_view():
+            cell, revision = int(model.ids[place]), int(model.revision[place])
+            picture = self.pictures.get(cell, revision)
+            area = self.rect_of(place)
+            if picture is None:
+                painter.fillRect(area, _EMPTY)
+            else:
+                painter.drawPixmap(area, picture)
+            if not self.pictures.is_new(cell, revision):
+                missing.append((int(model.image[place]), cell))
+            self._draw_state(painter, area, VERDICTS[int(model.verdict[place])])
+            if cell in chosen:
+                painter.setPen(QPen(QColor(SELECTED), 3))
+                painter.drawRect(area.adjusted(-1, -1, 0, 0))
+            if cell == model.current:
+                painter.setPen(QPen(QColor("white"), 1))
+                painter.drawRect(area.adjusted(1, 1, -2, -2))
+        painter.end()
+        self.pictures.want(session, missing)
+
+    @staticmethod
+    def _draw_state(painter: QPainter, area: QRect, verdict: str) -> None:
+        if verdict == "rejected":
+            painter.fillRect(area, QColor(0, 0, 0, 130))
+        bar = QRect(area.left(), area.bottom() - _BAR + 1, area.width(), _BAR)
+        painter.fillRect(bar, QColor.fromRgbF(*VERDICT_COLORS[verdict]))
+
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802
+        """Choose a cell; with Shift all up to it, with Ctrl it as well, or not any more."""
+        place = self.place_at(event.position().toPoint())
+        session = self.model.session
+        if place is None or session is None or event.button() != Qt.MouseButton.LeftButton:
             return
-        image_id = next(reversed(self._asked.values()))
-        cells = [cell for cell, image in self._asked.items() if image == image_id][-_BATCH:]
-        for cell in cells:
-            del self._asked[cell]
-        self._background(lambda: draw_cells(session, image_id, cells), self._made)
-        if self._asked:
-            self._timer.start()
-
-    def _made(self, pictures: dict[tuple[int, int], NDArray[np.uint8]]) -> None:
-        while len(self._pictures) > _KEPT:
-            del self._pictures[next(iter(self._pictures))]
-        for key, picture in pictures.items():
-            self._pictures[key] = to_pixmap(picture)
-            place = self._places.get(key[0])
-            if place is not None:
-                self.dataChanged.emit(self.index(place), self.index(place), [Qt.ItemDataRole.DecorationRole])
-
-
-def draw_cells(
-    session: Session, image_id: int, cells: Sequence[int], size: int = PICTURE
-) -> dict[tuple[int, int], NDArray[np.uint8]]:
-    """Pictures of cells of one image, by (cell id, revision). May be called from any thread."""
-    image, labels, table = session.prepared(image_id), session.labels(image_id), session.cells
-    pictures = {}
-    for cell in cells:
-        if cell not in table:
-            continue
-        row = table.frame.loc[cell]
-        box = (int(row["top"]), int(row["left"]), int(row["bottom"]), int(row["right"]))
-        picture = patch_thumbnail(image, labels, box, size, label=int(row["label"]), limits=(0.0, 1.0), margin=6)
-        pictures[(cell, int(row["revision"]))] = picture
-    return pictures
-
-
-class CellDelegate(QStyledItemDelegate):
-    """Draws a cell: its verdict as a coloured bar, its picture, its number and why it is suspicious."""
-
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802
-        """One row."""
-        return QSize(200, PICTURE + 10)
-
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        """Draw one row."""
-        row = index.data(ROW_ROLE)
-        if row is None:
+        cell = int(self.model.ids[place])
+        held = event.modifiers()
+        if held & Qt.KeyboardModifier.ShiftModifier:
+            low, high = sorted((min(self._anchor, len(self.model) - 1), place))
+            self._choose(self.model.ids[low : high + 1].tolist())
             return
-        painter.save()
-        chosen = bool(option.state & QStyle.StateFlag.State_Selected)
-        palette = option.palette
-        if chosen:
-            painter.fillRect(option.rect, QColor(0, 114, 178))
-        text = QColor("white") if chosen else palette.color(QPalette.ColorRole.Text)
-        area = option.rect.adjusted(0, 5, -6, -5)
-        painter.fillRect(QRect(area.left(), area.top(), 5, PICTURE), QColor.fromRgbF(*VERDICT_COLORS[row["verdict"]]))
-        painter.drawPixmap(area.left() + 9, area.top(), index.data(Qt.ItemDataRole.DecorationRole))
-        left = area.left() + PICTURE + 18
-        width = area.right() - left
-        metrics = QFontMetrics(option.font)
-        head = f"Cell {index.data(CELL_ROLE)}"
-        painter.setPen(text)
-        bold = option.font
-        bold.setBold(True)
-        painter.setFont(bold)
-        painter.drawText(left, area.top() + metrics.ascent(), head)
-        bold.setBold(False)
-        painter.setFont(bold)
-        verdict = str(row["verdict"])
-        painter.drawText(
-            QRect(left, area.top(), width, metrics.height()),
-            int(Qt.AlignmentFlag.AlignRight),
-            verdict if verdict != "proposed" else _score(row["score"]),
-        )
-        reasons = str(row["flags"]).replace("; ", "\n") or "nothing suspicious"
-        box = QRect(left, area.top() + metrics.height() + 1, width, area.height() - metrics.height() - 1)
-        text.setAlpha(215)
-        painter.setPen(text)
-        painter.drawText(box, 0, _fit(reasons, metrics, width, box.height()))
-        painter.restore()
+        self._anchor = place
+        if held & Qt.KeyboardModifier.ControlModifier:
+            self._choose(session.selection.ids ^ {cell})
+            return
+        self.model.set_current(cell)
+        self._choose({cell})
+        self.clicked.emit(cell)
 
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Up and Down go a row on, Home and End to the ends, Ctrl+A chooses all."""
+        steps = {Qt.Key.Key_Up: -self.columns, Qt.Key.Key_Down: self.columns}
+        if event.key() in steps and len(self.model):
+            cell = self.model.go(max(self.model.place, 0) + steps[event.key()])
+            if cell is not None:
+                self.clicked.emit(cell)
+        elif event.key() == Qt.Key.Key_A and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            self.selectAll()
+        else:
+            super().keyPressEvent(event)
 
-def _score(score: float) -> str:
-    return "" if score != score else f"{round(100 * score)} % suspicious"
+    def viewportEvent(self, event: Any) -> bool:  # noqa: N802
+        """Say why the cell under the mouse is suspicious."""
+        if event.type() == QEvent.Type.ToolTip:
+            place = self.place_at(event.pos())
+            QToolTip.showText(event.globalPos(), "" if place is None else self.model.about(place), self)
+            return True
+        return bool(super().viewportEvent(event))
 
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Other columns."""
+        super().resizeEvent(event)
+        self._fit()
 
-def _fit(text: str, metrics: QFontMetrics, width: int, height: int) -> str:
-    """As many whole lines as there is room for; the last one says that there is more."""
-    lines = text.split("\n")
-    room = max(1, height // metrics.lineSpacing())
-    more = f" +{len(lines) - room} more" if len(lines) > room else ""
-    short = [metrics.elidedText(line, Qt.TextElideMode.ElideRight, width) for line in lines[:room]]
-    if more:
-        left = width - metrics.horizontalAdvance(more)
-        short[-1] = metrics.elidedText(lines[room - 1], Qt.TextElideMode.ElideRight, left) + more
-    return "\n".join(short)
+    def scrollContentsBy(self, dx: int, dy: int) -> None:  # noqa: N802
+        """Drawn anew from the pictures at hand, which is as fast as moving them."""
+        self.viewport().update()
+
+    # ------------------------------------------------------------------ inside
+
+    def _first(self) -> int:
+        return self.verticalScrollBar().value() // self.tile * self.columns
+
+    def _relist(self) -> None:
+        self._fit()
+        self.viewport().update()
+
+    def _fit(self) -> None:
+        rows = -(-len(self.model) // self.columns)
+        bar, height = self.verticalScrollBar(), self.viewport().height()
+        bar.setRange(0, max(0, rows * self.tile - height))
+        bar.setPageStep(height)
+        bar.setSingleStep(max(1, self.tile // 2))
+
+    def _choose(self, cells: Any) -> None:
+        if self.model.session is not None:
+            self.model.session.selection.set(cells)

@@ -1,105 +1,89 @@
-"""The Review dock: the most suspicious cells first; accept or reject them one key at a time."""
+"""The Review dock: the most suspicious cells first; decide each with one key, and know how good the set is."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHBoxLayout,
-    QLabel,
-    QListView,
-    QProgressBar,
-    QSizePolicy,
-    QToolButton,
-)
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QWidget
 
+from cell_curator import reviewing
+from cell_curator.core.clean import CleanParameters
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.recipe import Recipe
-from cell_curator.widgets.controls import Choice, Fold, push_button
 from cell_curator.widgets.dock import Connections, Dock
-from cell_curator.widgets.form import ParametersForm
-from cell_curator.widgets.gallery import CELL_ROLE, CellDelegate, CellList
+from cell_curator.widgets.gallery import CellList, Gallery
+from cell_curator.widgets.review_audit import AuditPage
+from cell_curator.widgets.review_bulk import BulkSheet, cells_meant
+from cell_curator.widgets.review_filter import SUSPICIOUS, Wanted, cells_of
+from cell_curator.widgets.review_fix import Mender
+from cell_curator.widgets.review_look import LargeGallery
+from cell_curator.widgets.review_queue import ACTIONS, QueuePage
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cell_curator.session import Session
-
-_QUEUES = ("Suspicious cells", "All cells, worst first", "Rejected cells")
-_NEXT = "→"
 
 
 class ReviewDock(Dock):
-    """A queue of cells with their reasons."""
+    """One ranked list of cells, its gallery, and a key for whatever is wrong with one."""
 
     title = "Review"
     fills = True
     keys = (
-        ("A", "accept the cell"),
-        ("R", "reject the cell"),
-        ("Right, Left", "next, previous cell"),
+        ("A", "accept the cell; in an audit: good"),
+        ("R", "reject the cell; in an audit: bad"),
+        ("S", "split: draw a line across the cell"),
+        ("M", "merge with the neighbour it touches most, or merge the chosen cells"),
+        ("G", "find this cell again, with the settings of Segment"),
+        ("Space, Right", "next cell"),
+        ("Left", "previous cell"),
+        ("Up, Down", "a row of the gallery up, down"),
         ("U, Shift+U", "undo, redo"),
+        ("L", "the gallery in large below the image"),
+        ("Esc", "leave the tool, the preview or the audit"),
     )
 
     def build(self) -> None:
-        """Queue, verdict buttons, progress."""
-        self.queue = Choice(_QUEUES)
-        self.queue.setToolTip("Which cells are listed")
-        self.queue.changed.connect(self._fill)
-        self.count = QLabel()
-        self.count.setObjectName("quiet")
-        top = QHBoxLayout()
-        top.addWidget(self.queue, 1)
-        top.addWidget(self.count)
-
-        self.model = CellList(self.bench.background)
-        self.list = QListView()
-        self.list.setModel(self.model)
-        self.list.setItemDelegate(CellDelegate(self.list))
-        self.list.setUniformItemSizes(True)
-        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setMinimumHeight(190)
-        self.list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.list.selectionModel().currentChanged.connect(self._row_chosen)
-
-        self.accept = push_button("✓ Accept", "This is a good cell (A)", partial(self._decide, "accepted"))
-        self.reject = push_button("✗ Reject", "Leave this cell out of the map and the counts (R)", self._reject)
-        self.next = push_button(f"Next {_NEXT}", "Go on without a verdict (Right)", partial(self.step, 1))
-        self.undo = _tool("↶", partial(self._history, "undo"))
-        self.redo = _tool("↷", partial(self._history, "redo"))
-        verdicts = QHBoxLayout()
-        verdicts.setSpacing(4)
-        for widget in (self.accept, self.reject, self.next):
-            verdicts.addWidget(widget, 1)
-        verdicts.addWidget(self.undo)
-        verdicts.addWidget(self.redo)
-
-        self.bar = QProgressBar()
-        self.bar.setFixedHeight(16)
-        self.bar.setToolTip("Cells of this list that have a verdict")
-        self.form = ParametersForm(OutlierParameters)
-        self.more = Fold("What counts as suspicious", self.form)
-
-        self.body.addLayout(top)
-        self.body.addWidget(self.list, 1)
-        self.body.addLayout(verdicts)
-        self.body.addWidget(self.bar)
-        self.body.addWidget(self.more)
+        """Three pages of which one is seen: queue and gallery, a look at many, an audit."""
+        self.model = CellList()
+        self._listed: NDArray[np.int64] = np.empty(0, np.int64)
+        self._large: LargeGallery | None = None
+        self.mender = Mender(self, self.jobs.show_state)
+        self.queue = QueuePage(self.model, self.bench.background)
+        self.sheet = BulkSheet(self.bench.background)
+        self.audit = AuditPage(self.bench, self.guard)
+        self._page: QWidget = self.queue
+        for page in (self.queue, self.sheet, self.audit):  # no QStackedWidget: that is as high as its highest page
+            self.body.addWidget(page, 1)
+            page.setVisible(page is self.queue)
         self.primary.setText("Look for suspicious cells")
         self.primary.setToolTip("Compare each cell with the others of its image and condition; nothing is deleted")
+        self._connect()
+
+    def _connect(self) -> None:
+        queue = self.queue
+        queue.filter.changed.connect(self._fill)
+        queue.gallery.clicked.connect(self._go_to)
+        queue.gallery.failed.connect(self.jobs.show_error)
+        queue.acted.connect(self.do)
+        queue.large_asked.connect(self._show_large)
+        queue.bulk.asked.connect(self._ask_many)
+        queue.counting.changed.connect(self._put)
+        queue.audit.clicked.connect(self._audit)
+        self.model.moved.connect(self._fit_card)
+        self.sheet.decided.connect(self._decide_many)
+        for page in (self.sheet, self.audit):
+            page.closed.connect(self._to_queue)
+        for name, _, key, _ in ACTIONS:
+            self.add_key(key, partial(self.do, name))
         for key, slot in (
-            ("A", partial(self._decide, "accepted")),
-            ("R", self._reject),
             ("Right", partial(self.step, 1)),
             ("Left", partial(self.step, -1)),
-            ("U", partial(self._history, "undo")),
-            ("Shift+U", partial(self._history, "redo")),
+            ("L", queue.large.click),
+            ("Esc", self._leave),
         ):
             self.add_key(key, slot)
 
@@ -108,140 +92,271 @@ class ReviewDock(Dock):
         session = self.session
         if session is None:
             return
-        session.put(self.form.value())
+        session.put(self.queue.form.value())
         self.run("Looking for suspicious cells", session.score_outliers, self._scored)
+
+    def _scored(self, flagged: int) -> str:
+        self.queue.filter.show_list(SUSPICIOUS)
+        self._fill()
+        if flagged:
+            self._go_on(-1)
+        return f"{flagged:,} suspicious cells; the worst is first" if flagged else "No cell looks suspicious"
+
+    # ------------------------------------------------------------------ following the session
 
     def opened(self, session: Session, links: Connections) -> None:
         """List the cells of this session and follow it."""
-        self.form.set_value(session.get(OutlierParameters))
+        self.queue.form.set_value(session.get(OutlierParameters))
+        self.queue.counting.set_value(session.get(CleanParameters))
         links.add(session.events.cells_changed, self._cells_changed)
+        links.add(session.events.embedding_changed, self._offer)
+        links.add(session.events.images_changed, self._offer)
         links.add(session.events.parameters_changed, self._parameters_changed)
         links.add(session.selection.changed, self._follow_selection)
         links.add(session.history.changed, self._fit_history)
+        if self.bench.tools is not None:
+            links.add(self.bench.tools.said, self._tool_said)
+        self._to_queue()
+        self._offer()
         self._fill()
         self._fit_history()
+        self._fit_funnel()
 
     def closed(self) -> None:
         """List nothing."""
+        self._to_queue()
         self.model.show_cells(None, ())
+        self.queue.card.show_cell(None, None)
+        self.queue.funnel.show_steps(())
 
-    def step(self, by: int) -> None:
-        """Go to another cell of the list."""
-        if not self.model.cell_ids:
-            return
-        row = self.list.currentIndex().row()
-        self._go(min(max(row + by, 0), len(self.model.cell_ids) - 1))
+    def themed(self, theme: str) -> None:
+        """The gallery below the image is no child of the dock."""
+        if self._large is not None:
+            self._large.set_theme(theme)
 
-    def _go(self, row: int) -> None:
-        index = self.model.index(row)
-        self.list.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-        self.list.scrollTo(index)
-
-    def _reject(self, *_: Any) -> None:
-        self._decide("rejected")
-
-    def _decide(self, verdict: str, *_: Any) -> None:
-        session, chosen = self.session, self.list.selectionModel().selectedIndexes()
-        cells = [index.data(CELL_ROLE) for index in chosen]
-        if session is None or not cells:
-            return
-        last = max(index.row() for index in chosen)
-        self.guard(partial(session.set_verdict, cells, verdict))
-        if last + 1 < len(self.model.cell_ids):
-            self._go(last + 1)
-        self._fit_progress()
-
-    def _history(self, way: str, *_: Any) -> None:
+    def _offer(self, *_: Any) -> None:
         if self.session is not None:
-            self.guard(getattr(self.session, way))
+            self.queue.filter.follow(self.session)
 
     def _fill(self, *_: Any) -> None:
+        """Make the list anew; reasons are looked up in the background."""
         session = self.session
         if session is None:
             return
-        rows = _listed(session.cells.frame, self.queue.value())
-        self.model.show_cells(session, rows.index.tolist())
-        self._fit_progress()
-
-    def _scored(self, flagged: int) -> str:
-        self.queue.set_value(_QUEUES[0])
-        self._fill()
-        if flagged:
-            self._go(0)
-        return f"{flagged} suspicious cells; the worst is first" if flagged else "No cell looks suspicious"
-
-    def _row_chosen(self, current: QModelIndex, _previous: QModelIndex) -> None:
-        cell = current.data(CELL_ROLE) if current.isValid() else None
-        if cell is not None and self.bench.link is not None:
-            self.bench.link.go_to(cell)
-
-    def _follow_selection(self, ids: frozenset[int]) -> None:
-        place = self.model.place_of(next(iter(ids))) if len(ids) == 1 else None
-        if place is not None and place != self.list.currentIndex().row():
-            selection = self.list.selectionModel()
-            selection.blockSignals(True)
-            selection.setCurrentIndex(self.model.index(place), QItemSelectionModel.SelectionFlag.ClearAndSelect)
-            selection.blockSignals(False)
-            self.list.viewport().update()
-            self.list.scrollTo(self.model.index(place))
-
-    def _cells_changed(self, ids: frozenset[int]) -> None:
-        session = self.session
-        if session is None:
-            return
-        known = self.model.cell_ids
-        if not known or any(cell not in session.cells for cell in known):
-            self._fill()
+        wanted = self.queue.filter.wanted(session)
+        if wanted.reason is None:
+            self._list(session, wanted, None)
         else:
-            self.model.refresh()
+            because = partial(reviewing.by_reason, session, wanted.reason)
+            self.bench.background(because, partial(self._list, session, wanted), topic="reason")
+
+    def _list(self, session: Session, wanted: Wanted, because: Collection[int] | None) -> None:
+        if session is not self.session or wanted != self.queue.filter.wanted(session):
+            return
+        self._listed = cells_of(session.cells.frame, wanted, session.selection.ids, because)
+        self.model.show_cells(session, self._listed)
+        self.queue.gallery.verticalScrollBar().setValue(0)
+        self._fit_card()
         self._fit_progress()
+
+    def _cells_changed(self, _ids: frozenset[int]) -> None:
+        if self.session is None:
+            return
+        self.model.refresh()
+        if len(self.model) <= len(self._listed) // 2:  # none was listed, or cells were found anew
+            self._fill()
+        self._fit_card()
+        self._fit_progress()
+        self._fit_funnel()
+        if self._page is self.audit:
+            self.audit.refresh()
 
     def _parameters_changed(self, name: str) -> None:
         if name == Recipe.__name__:
-            self.model.forget_pictures()
+            for gallery in self._galleries:
+                gallery.forget_pictures()
+            self.queue.card.forget()
+            self._fit_card()
+        elif name == CleanParameters.__name__ and self.session is not None:
+            self.queue.counting.set_value(self.session.get(CleanParameters))
+            self._fit_funnel()
 
-    def _fit_progress(self) -> None:
-        session, listed = self.session, self.model.cell_ids
+    def _put(self, parameters: CleanParameters) -> None:
+        if self.session is not None:
+            self.session.put(parameters)
+
+    def _follow_selection(self, ids: frozenset[int]) -> None:
+        for gallery in self._galleries:
+            gallery.viewport().update()
+        if len(ids) == 1 and self.model.place_of(next(iter(ids))) is not None:
+            self.model.set_current(next(iter(ids)))
+        self._fit_card()
+
+    @property
+    def _galleries(self) -> tuple[Gallery, ...]:
+        return (self.queue.gallery, self.sheet.gallery, *((self._large.gallery,) if self._large is not None else ()))
+
+    def _tool_said(self, text: str) -> None:
+        if self.isVisible():
+            self.jobs.show_state(text)
+
+    # ------------------------------------------------------------------ the queue
+
+    def do(self, action: str) -> None:
+        """Do one of `review_queue.ACTIONS` on the cell at hand, or the chosen cells."""
+        if action in ("undo", "redo"):
+            self._retrace(action)
+        elif action == "next":
+            self.step(1)
+        elif self._page is self.audit and action in ("accept", "reject"):
+            self.audit.judge(action == "reject")
+        elif self._page is self.queue:
+            cells = self._meant()
+            if action in ("accept", "reject"):
+                self._decide(cells, f"{action}ed")
+            elif action == "merge" and cells:
+                self.mender.merge(cells)
+            elif len(cells) > 1:
+                self.jobs.show_state(f"{len(cells)} cells are chosen; choose one")
+            elif cells and action == "split":
+                self.mender.split(cells[0])
+            elif cells:
+                self.mender.find_again(cells[0])
+
+    def step(self, by: int) -> None:
+        """Go to another cell of the list."""
+        if self._page is self.audit:
+            self.audit.step(by)
+        elif self._page is self.queue:
+            self.mender.leave()
+            self._go(self.model.place + by)
+
+    def _go(self, place: int) -> None:
+        cell = self.model.go(place)
+        if cell is not None:
+            self._go_to(cell)
+
+    def _go_to(self, cell: int) -> None:
+        if self.bench.link is not None:
+            self.bench.link.go_to(cell)
+
+    def _decide(self, cells: list[int], verdict: str) -> None:
+        session = self.session
+        if session is not None and cells:
+            last = max(self.model.place_of(cell) or 0 for cell in cells)
+            self.mender.do(partial(session.set_verdict, cells, verdict))
+            self._go_on(last)
+
+    def _go_on(self, last: int) -> None:
+        """To the next cell of the list that waits, and from the end to its beginning."""
+        waiting = np.flatnonzero(~self.model.decided())
+        if len(waiting):
+            later = waiting[waiting > last]
+            self._go(int(later[0] if len(later) else waiting[0]))
+        elif len(self._listed):
+            self.jobs.show_state("All cells of this list are decided")
+
+    def _meant(self) -> list[int]:
+        """The chosen cells, or else the one at hand."""
+        session = self.session
+        if session is None:
+            return []
+        cells = [cell for cell in session.selection.ids if cell in session.cells]
+        if not cells and self.model.current is not None:
+            cells = [self.model.current]
+        if not cells:
+            self.jobs.show_state("No cell is chosen; click one, or press Space")
+        return sorted(cells)
+
+    def _retrace(self, way: str) -> None:
+        """Undo or redo, and go to the cell that this was about."""
+        session, tools = self.session, self.bench.tools
+        if session is None or tools is None or self._page is self.sheet:
+            return
+        before = session.cells.frame["verdict"]
+        self.guard(getattr(tools, way))
+        now = session.cells.frame["verdict"]
+        both = now.index.intersection(before.index)
+        changed = both[(now.loc[both] != before.loc[both]).to_numpy()]
+        if self._page is self.audit:
+            self.audit.refresh(next(iter(session.history.last_cells), None))
+        elif len(changed) == 1:
+            self._go_to(int(changed[0]))
+
+    # ------------------------------------------------------------------ many at once, the audit, the large gallery
+
+    def _ask_many(self, verdict: str, which: str, percent: float) -> None:
+        session = self.session
         if session is None:
             return
-        table = session.cells.frame
-        here = table.loc[[cell for cell in listed if cell in table.index], "verdict"]
-        reviewed = int((here != "proposed").sum())
-        self.bar.setRange(0, max(len(here), 1))
-        self.bar.setValue(reviewed)
-        self.bar.setFormat(f"{reviewed} of {len(here)} reviewed")
-        rejected = int((table["verdict"] == "rejected").sum())
-        self.count.setText(f"{rejected} rejected of {len(table)}")
-        for button in (self.accept, self.reject, self.next):
-            button.setEnabled(bool(listed))
-        if not len(table):
-            self.jobs.show_state("No cells yet: find cells in the Segment tab first")
-        elif not listed and table["score"].isna().all():
-            self.jobs.show_state("Not looked at yet: press the button above")
+        cells = cells_meant(session, which, percent, self.model.ids)
+        if not len(cells):
+            self.jobs.show_state("No cell is meant; choose others, or look for suspicious cells first")
+            return
+        self.sheet.show_cells(session, cells, verdict)
+        self._show_page(self.sheet)
+
+    def _decide_many(self, cells: NDArray[np.int64], verdict: str) -> None:
+        session = self.session
+        if session is not None:
+            there = [int(cell) for cell in cells if cell in session.cells]
+            self.mender.do(partial(session.set_verdict, there, verdict))
+            self.jobs.show_state(f"{len(there):,} cells {verdict}; U takes it back")
+        self._to_queue()
+
+    def _audit(self) -> None:
+        self.mender.leave()
+        self._show_page(self.audit)
+        self.audit.open()
+
+    def _leave(self) -> None:
+        if self._page is self.queue:
+            self.mender.leave()
+        else:
+            self._to_queue()
+
+    def _to_queue(self) -> None:
+        self._show_page(self.queue)
+        self.sheet.clear()
+
+    def _show_page(self, page: QWidget) -> None:
+        self._page = page
+        for one in (self.queue, self.sheet, self.audit):
+            one.setVisible(one is page)
+        self.primary.setVisible(page is self.queue)
+        if self._large is not None:  # in an audit it would show what is hidden
+            self._large.setVisible(page is self.queue and self.queue.large.isChecked())
+
+    def _show_large(self, on: bool) -> None:
+        if self._large is None:
+            self._large = LargeGallery(self.model, self.bench)
+            self._large.clicked.connect(self._go_to)
+            self._large.visibilityChanged.connect(self._large_shown)
+        self._large.setVisible(on)
+
+    def _large_shown(self, _shown: bool) -> None:
+        """Its own button may have closed it."""
+        if self._large is not None and self._large.isHidden() and self._page is self.queue:
+            self.queue.large.setChecked(False)
+
+    # ------------------------------------------------------------------ what is shown
+
+    def _fit_card(self) -> None:
+        if self.session is not None:
+            self.queue.fit_card(self.session)
+
+    def _fit_progress(self) -> None:
+        if self.session is not None:
+            first = self.queue.fit_progress(self.session, len(self._listed))
+            if first:
+                self.jobs.show_state(first)
+
+    def _fit_funnel(self) -> None:
+        if self.session is not None:
+            count = partial(reviewing.funnel, self.session)
+            self.bench.background(count, self.queue.funnel.show_steps, topic="funnel")
 
     def _fit_history(self) -> None:
-        if self.session is None:
-            return
-        history = self.session.history
-        for button, text, word, key in (
-            (self.undo, history.undo_text, "Undo", "U"),
-            (self.redo, history.redo_text, "Redo", "Shift+U"),
-        ):
-            button.setEnabled(bool(text))
-            button.setToolTip(f"{word}: {text} ({key})" if text else f"Nothing to {word.lower()} ({key})")
-
-
-def _listed(rows: pd.DataFrame, queue: str) -> pd.DataFrame:
-    """The rows of a queue, worst first; equal ones in the order of their ids."""
-    if queue == _QUEUES[0]:
-        rows = rows[rows["flags"] != ""]
-    elif queue == _QUEUES[2]:
-        rows = rows[rows["verdict"] == "rejected"]
-    return rows.iloc[np.argsort(-rows["score"].fillna(-1).to_numpy(), kind="stable")]
-
-
-def _tool(text: str, slot: Any) -> QToolButton:
-    button = QToolButton()
-    button.setText(text)
-    button.clicked.connect(slot)
-    return button
+        if self.session is not None:
+            self.queue.fit_history(self.session)
+            self.mender.follow_history(self.session)

@@ -1,0 +1,89 @@
+"""One cell in large: its picture with what is round it, and what is known of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
+
+from cell_curator.core.jobs import UserError
+from cell_curator.widgets.gallery_pictures import Look, draw_cells
+from cell_curator.widgets.images_model import to_pixmap
+from cell_curator.widgets.runner import Background
+
+if TYPE_CHECKING:
+    from cell_curator.session import Session
+
+_SIDE = 112
+
+
+class CellCard(QWidget):
+    """A picture and a few lines; ``blind`` says nothing that could sway a judgement."""
+
+    def __init__(self, background: Background, *, blind: bool = False, side: int = _SIDE) -> None:
+        super().__init__()
+        self._background = background
+        self._blind = blind
+        self._shown: tuple[int, int] | None = None
+        self._look = Look(side, outline=True, surroundings=True, shared_contrast=False)
+        self.picture = QLabel()
+        self.picture.setObjectName("picture")
+        self.picture.setFixedSize(side + 2, side + 2)
+        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        spacing = self.text.fontMetrics().lineSpacing()
+        self.text.setMaximumHeight(side // spacing * spacing)  # whole lines; the tooltip has all of it
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(self.picture)
+        row.addWidget(self.text, 1, Qt.AlignmentFlag.AlignTop)
+
+    def show_cell(self, session: Session | None, cell: int | None) -> None:
+        """Show a cell as it is now, or nothing."""
+        if session is None or cell is None or cell not in session.cells:
+            self._shown = None
+            self.picture.clear()
+            self.text.clear()
+            self.text.setToolTip("")
+            return
+        row = session.row(cell)
+        image_id, key = int(row["image"]), (cell, int(row["revision"]))
+        self._describe(session, cell, row)
+        if key != self._shown:
+            self._shown = key
+            self.picture.clear()
+            self._background(partial(_drawn, session, image_id, cell, self._look), self._made, topic=f"card {id(self)}")
+
+    def forget(self) -> None:
+        """The picture is made anew the next time."""
+        self._shown = None
+
+    def _describe(self, session: Session, cell: int, row: Any) -> None:
+        image = session.image(int(row["image"]))
+        if self._blind:
+            self.text.setText(f"{image.name}<br>{row['area']:.0f} px²")
+            return
+        verdict = "" if row["verdict"] == "proposed" else f" · {row['verdict']}"
+        score = "" if row["score"] != row["score"] else f" · {round(100 * row['score'])} % suspicious"
+        reasons = str(row["flags"]).split("; ") if row["flags"] else ["nothing suspicious"]
+        lines = [f"<b>Cell {cell}</b>{verdict}{score}", *(f"• {why}" for why in reasons)]
+        self.text.setText("<br>".join(lines))
+        self.text.setToolTip("<br>".join([image.name, *lines]))
+
+    def _made(self, pictures: Any) -> None:
+        for key, picture in pictures.items():
+            if key == self._shown:
+                self.picture.setPixmap(to_pixmap(picture))
+
+
+def _drawn(session: Session, image_id: int, cell: int, look: Look) -> Any:
+    try:
+        return draw_cells(session, image_id, [cell], look.size, look)
+    except UserError:  # said by the gallery and the image
+        return {}
