@@ -43,6 +43,7 @@ def test_vertices_lie_on_the_corners_of_pixels():
     assert ring.tolist() == [[3, 3], [4, 3], [4, 4], [3, 4]]
 
 
+@pytest.mark.slow
 def test_sixty_six_thousand_cells():
     labels = many()
     np.testing.assert_array_equal(repainted(labels), labels)
