@@ -182,7 +182,7 @@ def _draw(
     y0, x0 = (max(at - around, 0) for at in middle)
     part = np.s_[y0 : middle[0] + around, x0 : middle[1] + around]
     pixels, mask = image[part], labels[part]
-    limits = (0.0, 1.0) if look.shared_contrast else _limits(pixels[mask == label])
+    limits = (0.0, 1.0) if look.shared_contrast else _limits(pixels if look.surroundings else pixels[mask == label])
     if not look.surroundings:
         pixels = np.where(mask == label, pixels, limits[0])
     within = (top - y0, left - x0, bottom - y0, right - x0)
@@ -191,7 +191,7 @@ def _draw(
 
 
 def _limits(values: NDArray[Any]) -> tuple[float, float]:
-    """Nearly the darkest and nearly the brightest of a cell."""
+    """Nearly the darkest and nearly the brightest."""
     if not values.size:
         return 0.0, 1.0
     low, high = np.percentile(values, (0.5, 99.8))

@@ -36,8 +36,6 @@ class CellCard(QWidget):
         self.text.setWordWrap(True)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        spacing = self.text.fontMetrics().lineSpacing()
-        self.text.setMaximumHeight(side // spacing * spacing)  # whole lines; the tooltip has all of it
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
@@ -65,6 +63,8 @@ class CellCard(QWidget):
         self._shown = None
 
     def _describe(self, session: Session, cell: int, row: Any) -> None:
+        spacing = self.text.fontMetrics().lineSpacing()
+        self.text.setMaximumHeight(self.picture.height() // spacing * spacing)  # whole lines; the tooltip has the rest
         image = session.image(int(row["image"]))
         if self._blind:
             self.text.setText(f"{image.name}<br>{row['area']:.0f} px²")
