@@ -122,7 +122,13 @@ class TrainParameters(Parameters):
 
 PRESETS: dict[str, TrainParameters] = {
     "quick": TrainParameters(
-        minutes=2, learning_rate=3e-3, batch_size=4, images_per_epoch=16, min_train_masks=0, evaluate_every=2
+        minutes=2,
+        learning_rate=3e-3,
+        batch_size=4,
+        tile=160,
+        images_per_epoch=16,
+        min_train_masks=0,
+        evaluate_every=2,
     ),
     "thorough": TrainParameters(
         minutes=15, learning_rate=3e-3, batch_size=8, images_per_epoch=32, min_train_masks=0, evaluate_every=3
