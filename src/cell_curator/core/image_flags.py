@@ -95,10 +95,11 @@ def look(pixels: NDArray[np.generic]) -> ImageLook:
     saturated = 0.0 if flat or at_top * grey.size < 4 else 100 * at_top
     unit = np.zeros_like(grey) if flat else ((grey - low) / (high - low)).clip(0, 1)
     noise = noise_sigma(unit)
+    coarse = cv2.GaussianBlur(unit, (0, 0), max(min(unit.shape) / 8, 1.0))  # uneven light is no detail
     small = cv2.resize(unit, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
     small = (small - small.mean()) / max(float(small.std()), 1e-6)
     return ImageLook(
-        focus=measure_quality(unit).focus / max(float(unit.var()), 1e-6),
+        focus=measure_quality(unit).focus / max(float((unit - coarse).var()), 1e-6),
         saturated=saturated,
         signal=0.0 if flat else float(unit.std()) / max(noise, 1e-3),
         unevenness=_unevenness(unit),

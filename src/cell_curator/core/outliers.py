@@ -38,6 +38,12 @@ REASONS: dict[str, str] = {
 """What may be wrong with a cell: key → title, the gravest first."""
 
 
+RARE = ("intensity", "size", "elongation", "debris", "overlap", "pieces", "flow", "unlike")
+"""Reasons that say a cell is rare rather than wrong; they flag it, but move it up the list less."""
+
+_RARE_WEIGHT = 0.3
+
+
 def score(frame: pd.DataFrame, params: OutlierParameters | None = None) -> pd.DataFrame:
     """Suspicion and reasons for every cell.
 
@@ -58,8 +64,8 @@ def score(frame: pd.DataFrame, params: OutlierParameters | None = None) -> pd.Da
     found = _findings(frame, params or OutlierParameters())
     unsuspicious = np.ones(len(frame))
     reasons: list[list[str]] = [[] for _ in range(len(frame))]
-    for suspicion, reason in found.values():
-        unsuspicious *= 1 - suspicion.clip(0, 0.999)
+    for key, (suspicion, reason) in found.items():
+        unsuspicious *= 1 - (_RARE_WEIGHT if key in RARE else 1.0) * suspicion.clip(0, 1 - 1e-9)
         for row in np.flatnonzero(suspicion >= FLAGGED):
             reasons[row].append(reason(int(row)))
     total = 1 - unsuspicious

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.outlier_parameters import OutlierParameters
 from cell_curator.core.population import Population, typical_size
-from cell_curator.core.weighing import evidence, forest
+from cell_curator.core.weighing import BALANCED, evidence, forest
 
 Floats = NDArray[np.float64]
 Finding = tuple[Floats, Callable[[int], str]]
@@ -21,6 +21,7 @@ Finding = tuple[Floats, Callable[[int], str]]
 
 _SIZE_FLOOR = 0.1  # sizes that agree within 10 % are never out of range
 _INTENSITY_FLOOR = 0.05
+_FOCUS_Z = 3.5  # the default threshold, where the evidence is balanced
 
 
 def _merged(cells: Population, params: OutlierParameters) -> Finding:
@@ -39,7 +40,11 @@ def _merged(cells: Population, params: OutlierParameters) -> Finding:
             return f"{' and '.join(marks) or 'an unusual outline'}: perhaps two cells or a wrong mask"
         return f"{ratio[row]:.1f}× the usual size{' with ' * bool(marks)}{' and '.join(marks)}: perhaps several cells"
 
-    return steep(evidence("merged", cells), params.merged), reason
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # of cells that were measured before humps were: doublings of size, and one for every 5 % of dent
+        plain = np.log2(ratio).clip(0, 1.5) + 20 * dent
+    weighed = np.where(np.isnan(cells.column("neck")), plain, evidence("merged", cells))
+    return steep(weighed, params.merged), reason
 
 
 def _cut(cells: Population, params: OutlierParameters) -> Finding:
@@ -73,11 +78,8 @@ def _inverted(cells: Population, params: OutlierParameters) -> Finding:
 
 
 def _focus(cells: Population, params: OutlierParameters) -> Finding:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # focus follows size (small cells have proportionally more edge), so compare at equal size
-        values = np.log(cells.column("focus")) + np.log(_ratio(cells, "area").clip(0.25, 4))
-    z = cells.distance(values, 0.2)
-    return steep(-z, params.focus_z), lambda row: "blurrier than the others: perhaps out of focus"
+    weighed = evidence("blurred", cells) * _FOCUS_Z / BALANCED
+    return steep(weighed, params.focus_z), lambda row: "blurrier than the others: perhaps out of focus"
 
 
 def _saturated(cells: Population, params: OutlierParameters) -> Finding:

@@ -1,7 +1,7 @@
 """Evidence that is weighed from several figures at once, and an isolation forest over all of them.
 
-The weights of `WEIGHTS` are those of logistic regressions on the public nuclei of DSB2018 (training groups)
-with faults put in by `benchmarks/outliers.py`; see there for how good they are on images not seen.
+The weights are those of logistic regressions on public nuclei and phase-contrast cells with faults put in by
+`benchmarks/outliers.py`; see there for how good they are on images not seen.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.population import Population
+from cell_curator.core.weights import WEIGHTS
 
 Floats = NDArray[np.float64]
 
@@ -17,6 +18,16 @@ BALANCED = 2.0
 """Evidence at which a fault is as likely as none; the default of the thresholds."""
 
 _FEWEST_FOR_FOREST = 32
+
+
+_ESSENTIAL = {
+    "merged": "neck",
+    "cut": "contact",
+    "shifted": "contrast_now",
+    "empty": "contrast_now",
+    "inverted": "contrast_now",
+    "blurred": "blur",
+}
 
 
 def figures(cells: Population) -> dict[str, Floats]:
@@ -30,10 +41,12 @@ def figures(cells: Population) -> dict[str, Floats]:
         brightness = np.log2(cells.column("mean_intensity") / cells.usual("mean_intensity"))
         length = np.log2(cells.column("major_axis") / cells.column("minor_axis"))
         spread = np.log2(cells.column("std_intensity") / cells.usual("std_intensity"))
+        focus = np.log(cells.column("focus").clip(1e-6)) + np.log(2.0) * area.clip(-2, 2)
     sign = np.where(cells.usual("contrast") < 0, -1.0, 1.0)
     edge_sign = np.where(cells.usual("edge") < 0, -1.0, 1.0)
     share = cells.column("edge_share")
     share = np.where(edge_sign > 0, share, 1 - share)
+    dent = 10 * (cells.usual("solidity") - cells.column("solidity")).clip(-0.05, 0.25)
     return {
         "area": area.clip(-3, 3),
         "large": area.clip(0, 2),
@@ -41,7 +54,14 @@ def figures(cells: Population) -> dict[str, Floats]:
         "brightness": brightness.clip(-2, 2),
         "spread": spread.clip(-3, 3),
         "length": (length - cells.middle(length)).clip(-2, 2),
-        "dent": 10 * (cells.usual("solidity") - cells.column("solidity")).clip(-0.05, 0.25),
+        "dent": dent,
+        "grown": area.clip(0, 2) * dent.clip(0),
+        "doubled": np.exp(-(((area - 1) / 0.5) ** 2)),
+        "waist": cells.column("neck") * dent.clip(0),
+        "grown_waist": cells.column("neck") * area.clip(0, 2),
+        "grown_valley": cells.column("valley").clip(0, 2) * area.clip(0, 2),
+        "rough": 10 * (1 - cells.column("solidity")).clip(0, 0.4),
+        "blur": (cells.middle(focus) - focus).clip(-4, 4),
         "contrast": (cells.usual("contrast") - cells.column("contrast")) * sign,
         "contrast_now": cells.column("contrast") * sign,
         "texture": cells.usual("texture_contrast") - cells.column("texture_contrast"),
@@ -52,34 +72,36 @@ def figures(cells: Population) -> dict[str, Floats]:
         "contact": cells.column("contact"),
         "seam": (cells.column("seam_dip")).clip(-1, 1),
         "bend": cells.column("seam_bend"),
+        "joint_rough": 10 * (1 - cells.column("joint_solidity")).clip(0, 0.4),
         "joint_dent": 10 * (cells.usual("solidity") - cells.column("joint_solidity")).clip(-0.05, 0.25),
+        "contrast_z": -_apart(cells, cells.column("contrast") * sign),
+        "texture_z": -_apart(cells, cells.column("texture_contrast")),
+        "edge_z": -_apart(cells, cells.column("edge") * edge_sign),
+        "offset_z": _apart(cells, cells.column("offset")),
+        "blur_z": -_apart(cells, focus),
         "neck": cells.column("neck"),
         "valley": cells.column("valley").clip(0, 2),
     }
 
 
-WEIGHTS: dict[str, tuple[float, dict[str, float]]] = {
-    "merged": (-4.0, {"large": 2.0, "dent": 3.0, "neck": 3.0, "valley": 1.5}),
-    "cut": (-3.0, {"contact": 4.0, "joint_dent": -4.0, "seam": -4.0, "bend": -2.0}),
-    "shifted": (-4.0, {"edge": 4.0, "weakest": 2.0, "offset": 3.0, "contrast": 2.0}),
-    "empty": (-4.0, {"contrast_now": -3.0, "edge": 6.0, "texture": 4.0}),
-    "inverted": (-3.0, {"contrast": 3.0, "edge": 3.0}),
-}
-"""Constant and weights of the logarithm of the odds, by reason. A figure that is missing counts as usual, but
-without any contact there is no piece."""
+def _apart(cells: Population, values: Floats) -> Floats:
+    """Distance from what is usual in the image, in its own spread."""
+    return cells.distance_in_image(values, 0.05).clip(-6, 6)
 
 
 def evidence(key: str, cells: Population) -> Floats:
-    """Evidence for one reason; 2 where the odds are even, and 1.3 times as much for each further factor e of them."""
+    """Evidence for one reason; 2 where the odds are even, and 1.3 times as much for each further factor e of them.
+
+    A figure that is missing counts as usual, but without the one that matters most there is no evidence; and
+    without a neighbour there is no piece of a cell.
+    """
     constant, weights = WEIGHTS[key]
     values = figures(cells)
     total = np.full(len(cells), constant)
     for name, weight in weights.items():
         total += weight * np.nan_to_num(values[name])
-    unknown = np.isnan(np.column_stack([values[name] for name in weights])).all(axis=1)
-    if key == "cut":
-        unknown |= ~(values["contact"] > 0)
-    return np.where(unknown, 0.0, BALANCED * np.exp(total.clip(-40, 40) / 4))
+    known = values[_ESSENTIAL[key]]
+    return np.where(known > 0 if key == "cut" else np.isfinite(known), BALANCED * np.exp(total.clip(-40, 40) / 4), 0.0)
 
 
 def forest(cells: Population) -> Floats:

@@ -1,0 +1,105 @@
+"""Weights of the evidence in `weighing`, as ``training/fit_outliers.py`` writes them.
+
+Logistic regressions (L1) on the training groups of DSB2018 and on six images of Usiigaci with faults put in.
+"""
+
+WEIGHTS: dict[str, tuple[float, dict[str, float]]] = {
+    "merged": (
+        -4.41,
+        {
+            "offset_z": 0.15,
+            "area": 0.48,
+            "large": 1.57,
+            "doubled": 0.37,
+            "spread": 1.61,
+            "length": -0.14,
+            "dent": 1.98,
+            "grown": 0.23,
+            "rough": -1.09,
+            "waist": -4.42,
+            "grown_waist": 0.71,
+            "grown_valley": 0.65,
+            "neck": 9.62,
+            "valley": 0.35,
+            "contrast": 0.57,
+            "contrast_now": 0.22,
+            "texture": 0.75,
+            "edge_share": -1.32,
+            "brightness": -0.93,
+        },
+    ),
+    "cut": (
+        0.0,
+        {
+            "area": -0.67,
+            "large": -2.48,
+            "length": -1.05,
+            "rough": 2.83,
+            "dent": -1.55,
+            "contact": 5.27,
+            "joined": -0.86,
+            "seam": -1.67,
+            "bend": -10.66,
+            "joint_rough": -2.33,
+            "offset": 1.67,
+            "contrast": -4.71,
+            "edge_share": 4.28,
+            "blur": 0.42,
+        },
+    ),
+    "shifted": (
+        -3.02,
+        {
+            "contrast": 0.7,
+            "edge": 0.31,
+            "edge_share": 0.46,
+            "brightness": -0.59,
+            "contrast_now": -4.36,
+            "contrast_z": 0.08,
+            "texture_z": 1.14,
+            "offset_z": 0.81,
+            "blur_z": 0.32,
+            "texture": -3.02,
+            "offset": -2.97,
+            "spread": 0.51,
+            "blur": 0.63,
+        },
+    ),
+    "empty": (
+        -3.58,
+        {
+            "edge_share": 2.66,
+            "brightness": 0.79,
+            "contrast_now": -5.35,
+            "texture_z": 0.18,
+            "offset_z": 0.25,
+            "blur_z": 0.28,
+            "offset": -1.71,
+            "spread": -2.08,
+        },
+    ),
+    "inverted": (
+        -2.07,
+        {
+            "edge": 0.07,
+            "edge_share": -1.59,
+            "brightness": 0.99,
+            "contrast_now": -9.53,
+        },
+    ),
+    "blurred": (
+        -5.64,
+        {
+            "blur_z": 0.41,
+            "texture_z": 0.08,
+            "edge_z": 0.29,
+            "blur": 3.12,
+            "spread": -1.9,
+            "texture": 0.61,
+            "area": 1.56,
+            "brightness": 1.03,
+            "weakest": 0.16,
+        },
+    ),
+}
+"""Constant and weights of the logarithm of the odds, by fault."""
