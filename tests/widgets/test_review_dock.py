@@ -276,7 +276,10 @@ def test_looks_do_what_they_say(scored):
     assert row["label"] == 2
     stretched = drawn(outline=False, shared_contrast=False)
     assert stretched.max() > 230
-    assert (stretched == 0).mean() > (around == 0).mean()
+    assert not np.array_equal(stretched, around)
+    faint = drawn(outline=False, surroundings=False, shared_contrast=False)
+    middle = np.s_[24:40, 24:40]
+    assert np.ptp(faint[middle]) > np.ptp(alone[middle])  # a cell stretched to itself
 
 
 def test_pictures_are_kept_up_to_so_many_bytes(qtbot, scored):
