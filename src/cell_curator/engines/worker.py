@@ -33,6 +33,9 @@ HEARTBEAT = 0.1
 GRACE = 2.0
 """Seconds an ending process is given before it is killed."""
 
+BEHIND = 10
+"""How far behind the viewer the worker stands (niceness)."""
+
 log = logging.getLogger(__name__)
 
 
@@ -249,6 +252,7 @@ def _serve(pipe: Connection, paths: tuple[str, ...] = ()) -> None:
     sys.path[:0] = paths
     # Ctrl+C in a terminal reaches the whole group; the parent decides what becomes of this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _step_back()
     # Threads that wait by spinning eat the processor that the viewer draws with: on 2 busy cores a
     # 640² image took 50 s and 19 s of processor time with spinning, 11 s and 4.5 s without.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -262,6 +266,16 @@ def _serve(pipe: Connection, paths: tuple[str, ...] = ()) -> None:
             pipe.send(_Failure(f"{type(error).__name__}: {error}", traceback.format_exc()))
             continue
         _answer(pipe, request)
+
+
+def _step_back() -> None:
+    """Let the viewer go first where both want the processor: its frames matter more than our minutes.
+
+    With two cores a frame took 1.54 times as long while a network learned as without it, and 1.30 times
+    with this. Nothing is lost where nobody else wants the processor.
+    """
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(BEHIND)
 
 
 def _answer(pipe: Connection, request: _Request) -> None:
