@@ -17,7 +17,7 @@ from cell_curator.core.regions import HOLDOUT, REVIEWED
 from cell_curator.editing import edit
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.io.project import Change
-from cell_curator.marking import mark, unmark
+from cell_curator.marking import mark, reshape, unmark
 from cell_curator.replay import script
 from cell_curator.session import Session
 from small_project import execute, session  # noqa: F401
@@ -45,7 +45,8 @@ def worked(session):  # noqa: F811
     mark(session, first, REVIEWED, [(0, 0), (0, 40), (30, 40)])
     mark(session, first, REVIEWED)
     session.undo()
-    mark(session, first, HOLDOUT, [(0, 0), (0, 40), (30, 40)])
+    locked = mark(session, first, HOLDOUT, [(0, 0), (0, 40), (30, 40)])
+    reshape(session, locked.region_id, [(5, 0), (5, 40), (30, 40)])
     mark(session, second, HOLDOUT)
     unmark(session, second, HOLDOUT)
     session.close()

@@ -45,13 +45,26 @@ def mark(session: Session, image_id: int, kind: str, corners: ArrayLike | None =
         raise UserError(f"{kind!r} is no kind of mark; use one of {', '.join(KINDS)}")
     record = session.image(image_id)
     before = tuple(region for region in session.regions(image_id) if region.kind == kind)
-    number = max((region.region_id for region in session.regions()), default=0) + 1
-    region = Region(number, image_id, kind, () if corners is None else _inside(corners, record))
+    region = Region(_new_id(session), image_id, kind, () if corners is None else _inside(corners, record))
     if corners is None and any(not old.corners for old in before):
         return next(old for old in before if not old.corners)
     gone = before if corners is None else ()
     session.history.do(_Mark(session, (region,), gone, f"mark {_where(region)} {kind}"))
     return region
+
+
+def reshape(session: Session, region_id: int, corners: ArrayLike) -> Region:
+    """Move the corners of a marked region; one undoable step.
+
+    Raises
+    ------
+    UserError
+        As `mark`, or if the region is not there any more.
+    """
+    old = _region(session, region_id)
+    new = Region(_new_id(session), old.image_id, old.kind, _inside(corners, session.image(old.image_id)))
+    session.history.do(_Mark(session, (new,), (old,), f"move {_where(new)} {new.kind}"))
+    return new
 
 
 def unmark(session: Session, image_id: int, kind: str) -> None:
@@ -69,10 +82,8 @@ def unmark_region(session: Session, region_id: int) -> None:
     UserError
         If it is not there any more.
     """
-    gone = tuple(region for region in session.regions() if region.region_id == region_id)
-    if not gone:
-        raise UserError("this mark is no longer there; choose another")
-    session.history.do(_Mark(session, (), gone, f"unmark {_where(gone[0])} {gone[0].kind}"))
+    gone = _region(session, region_id)
+    session.history.do(_Mark(session, (), (gone,), f"unmark {_where(gone)} {gone.kind}"))
 
 
 def suggest_holdout(session: Session) -> tuple[int, ...]:
@@ -101,6 +112,17 @@ def suggest_holdout(session: Session) -> tuple[int, ...]:
         chosen += fresh[::-1][: max(1, round(HELD_SHARE * len(names)))] if len(names) > 1 else []
     chosen = chosen or [max(groups, key=lambda name: -_reviewed(session, groups[name]))]
     return tuple(record.image_id for record in session.images if group_of(record.path) in chosen)
+
+
+def _new_id(session: Session) -> int:
+    return max((region.region_id for region in session.regions()), default=0) + 1
+
+
+def _region(session: Session, region_id: int) -> Region:
+    for region in session.regions():
+        if region.region_id == region_id:
+            return region
+    raise UserError("this mark is no longer there; choose another")
 
 
 def _reviewed(session: Session, records: Sequence[ImageRecord]) -> int:

@@ -21,7 +21,7 @@ from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.volumes import StackParameters
 from cell_curator.io.images import read_info
 from cell_curator.io.project import Change, Project
-from cell_curator.marking import mark, unmark, unmark_region
+from cell_curator.marking import mark, reshape, unmark, unmark_region
 from cell_curator.project_models import models_folder
 from cell_curator.series import join
 from cell_curator.session import Session
@@ -112,15 +112,16 @@ class Replay:
     def mark(self, image: str, kind: str, added: Sequence[Any], removed: Sequence[Any]) -> None:
         """Mark parts of an image, or all of it (no corners), or take marks away."""
         image_id = self._image(image)
-        if added:
-            mark(self.session, image_id, kind, added[0] or None)
-            return
-        gone = [tuple(map(tuple, corners)) for corners in removed]
         there = [region for region in self.session.regions(image_id) if region.kind == kind]
-        if len(gone) == len(there):
+        gone = [region.region_id for region in there if _lists(region.corners) in [*map(_lists, removed)]]
+        if added and added[0] and gone:
+            reshape(self.session, gone[0], added[0])
+        elif added:
+            mark(self.session, image_id, kind, added[0] or None)
+        elif len(gone) == len(there):
             unmark(self.session, image_id, kind)
         else:
-            unmark_region(self.session, next(region.region_id for region in there if region.corners == gone[0]))
+            unmark_region(self.session, gone[0])
 
     def models_from(self, folder: str) -> None:
         """Bring the models that were trained in the other project; they are not trained again."""
@@ -149,6 +150,10 @@ class Replay:
             if record.name == name:
                 return record.image_id
         raise UserError(f"there is no image {name!r} here; its 'add image' line comes first")
+
+
+def _lists(corners: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [list(corner) for corner in corners]
 
 
 def _check(report: StepReport) -> None:

@@ -108,6 +108,9 @@ def test_a_shape_that_is_moved_is_marked_where_it_is_now(link, session, rest):
     (region,) = session.regions(1)
     assert region.kind == HOLDOUT
     np.testing.assert_allclose(region.corners, BOX + 6)
+    session.undo()  # one step
+    (region,) = session.regions(1)
+    np.testing.assert_allclose(region.corners, BOX)
 
 
 def test_a_copy_is_a_region_of_its_own(link, session, rest):

@@ -122,9 +122,11 @@ class RegionsBinder:
             return
         self._writing = True  # the session's news of this are no reason to draw anew
         try:
-            for region_id in [*gone, *(item[0] for item in moved)]:
+            for region_id in gone:
                 marking.unmark_region(self._session, region_id)
-            for _, kind, corners in [*moved, *new]:
+            for region_id, _, corners in moved:
+                marking.reshape(self._session, region_id, corners)
+            for _, kind, corners in new:
                 if np.ptp(corners, axis=0).min() >= _LEAST_PX:  # else a click
                     marking.mark(self._session, image_id, kind, corners)
         finally:
