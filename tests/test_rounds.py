@@ -35,25 +35,8 @@ def scenes():
     return [nuclei_on_grooves(seed, size=SIZE, count=14) for seed in range(3)]
 
 
-@pytest.fixture
-def session(tmp_path, scenes):
-    """Three images whose labels are the truth; nothing is marked."""
-    (tmp_path / "images").mkdir()
-    for number, scene in enumerate(scenes):
-        write_tiff(tmp_path / "images" / f"field-{number}.tif", scene.image)
-    session = Session.create(tmp_path / "study.curator")
-    session.put(PRESETS["Plain"])
-    drive(session.add_images(tmp_path / "images"))
-    for record, scene in zip(session.images, scenes, strict=True):
-        session.set_labels(record.image_id, scene.labels)
-    yield session
-    session.close()
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, scenes):
-    """A project with one round; do not change it."""
-    root = tmp_path_factory.mktemp("rounds")
+def project(root, scenes):
+    """Images whose labels are the truth; nothing is marked."""
     (root / "images").mkdir()
     for number, scene in enumerate(scenes):
         write_tiff(root / "images" / f"field-{number}.tif", scene.image)
@@ -62,6 +45,22 @@ def trained(tmp_path_factory, scenes):
     drive(session.add_images(root / "images"))
     for record, scene in zip(session.images, scenes, strict=True):
         session.set_labels(record.image_id, scene.labels)
+    return session
+
+
+@pytest.fixture
+def session(tmp_path, scenes):
+    """Three images, nothing is marked."""
+    session = project(tmp_path, scenes)
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, scenes):
+    """A project with one round; do not change it."""
+    session = project(tmp_path_factory.mktemp("rounds"), scenes)
+    for record in session.images:
         mark(session, record.image_id, REVIEWED)
     mark(session, 3, HOLDOUT)
     session.made = drive(train_round(session, SECONDS))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.agreement import Difference, differences
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
-from cell_curator.core.regions import REVIEWED, area
+from cell_curator.core.regions import REVIEWED
 from cell_curator.engines.doubt import Place
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, source_image
 from cell_curator.project_models import resolved, title
@@ -95,7 +95,7 @@ def doubtful(session: Session, image_ids: Sequence[int] | None = None) -> Job[tu
     found: list[Doubt] = []
     for index, image_id in enumerate(chosen):
         record = session.image(image_id)
-        reviewed = area([r for r in session.regions(image_id) if r.kind == REVIEWED], record.shape[1:])
+        reviewed = session.marked(image_id, REVIEWED)
         yield Progress(index / len(chosen), record.name)
         if reviewed.all():
             continue

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.measure import median_diameter
 from cell_curator.core.recipe import Recipe
-from cell_curator.core.regions import HOLDOUT, REVIEWED, area, whole_cells
+from cell_curator.core.regions import HOLDOUT, REVIEWED, middles_in, whole_cells
 from cell_curator.engines.segmenter import SegmentParameters, source_image
 from cell_curator.engines.training_data import Example
 from cell_curator.project_models import known
@@ -75,8 +76,7 @@ class Given:
     @property
     def diameter(self) -> float:
         """Median diameter of the cells as Cellpose measures it, px; 0 without cells."""
-        sizes = np.bincount(self.example.labels.ravel())[1:]
-        return float(2 * np.sqrt(np.median(sizes[sizes > 0]) / np.pi)) if sizes.any() else 0.0
+        return median_diameter([self.example.labels])
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def gather(session: Session) -> Job[Gathered]:
     marked = [record for record in session.images if session.regions(record.image_id)]
     for index, record in enumerate(marked):
         yield Progress(index / len(marked), f"{record.name} ({index + 1} of {len(marked)})")
-        reviewed, locked = (_area(session, record.image_id, kind) for kind in (REVIEWED, HOLDOUT))
+        reviewed, locked = (session.marked(record.image_id, kind) for kind in (REVIEWED, HOLDOUT))
         if not (reviewed & locked).any() and locked.any():
             unreviewed.append(record.name)
         try:
@@ -123,13 +123,12 @@ def counts(session: Session) -> Counts:
             continue
         rows = session.cells.of_image(record.image_id)
         rows = rows[rows["verdict"] != "rejected"]
-        middle = tuple(np.clip(rows[axis].to_numpy().astype(int), 0, None) for axis in ("y", "x"))
-        reviewed, locked = (_area(session, record.image_id, kind) for kind in (REVIEWED, HOLDOUT))
+        reviewed, locked = (session.marked(record.image_id, kind) for kind in (REVIEWED, HOLDOUT))
         for held in (False, True):
             inside = reviewed & (locked if held else ~locked)
             if inside.any():
                 found[held][0] += 1
-                found[held][1] += int(inside[middle].sum())
+                found[held][1] += int(middles_in(rows, inside).sum())
     return Counts(*found[False], *found[True])
 
 
@@ -147,11 +146,6 @@ def findings(session: Session, given: Gathered) -> tuple[Finding, ...]:
             Finding(f"{cells} you decided lie outside all reviewed regions", "mark these regions reviewed to use them")
         )
     return tuple(sorted(found, key=lambda finding: not finding.stops))
-
-
-def _area(session: Session, image_id: int, kind: str) -> NDArray[np.bool_]:
-    shape = session.image(image_id).shape[1:]
-    return area([region for region in session.regions(image_id) if region.kind == kind], shape)
 
 
 def _given(session: Session, image_id: int, inside: NDArray[np.bool_]) -> Given:
@@ -180,8 +174,7 @@ def _unmarked(session: Session) -> int:
     rows = rows[rows["verdict"].isin(("accepted", "edited", "locked"))]
     lost = 0
     for image_id, part in rows.groupby("image"):
-        reviewed = _area(session, int(image_id), REVIEWED)
-        lost += int((~reviewed[tuple(part[axis].to_numpy().astype(int) for axis in ("y", "x"))]).sum())
+        lost += int((~middles_in(part, session.marked(int(image_id), REVIEWED))).sum())
     return lost
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cell_curator.core.regions import REVIEWED, area
+from cell_curator.core.regions import REVIEWED, middles_in
 from cell_curator.editing import TOOLS
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.project_models import title
@@ -167,6 +167,4 @@ def _corrections(action: str, detail: Any, images: set[str]) -> int:
 def _reviewed_cells(session: Session, image_id: int) -> int:
     rows = session.cells.of_image(image_id)
     rows = rows[rows["verdict"] != "rejected"]
-    marked = [region for region in session.regions(image_id) if region.kind == REVIEWED]
-    inside = area(marked, session.image(image_id).shape[1:])
-    return int(inside[tuple(rows[axis].to_numpy().astype(int) for axis in ("y", "x"))].sum())
+    return int(middles_in(rows, session.marked(image_id, REVIEWED)).sum())

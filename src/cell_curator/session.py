@@ -29,7 +29,7 @@ from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import PatchParameters, cut
 from cell_curator.core.preprocess import Prepared, prepare
 from cell_curator.core.recipe import DEFAULT, Recipe
-from cell_curator.core.regions import Region
+from cell_curator.core.regions import Region, area
 from cell_curator.core.selection import Selection
 from cell_curator.core.turns import Turns
 from cell_curator.engines.worker import inline
@@ -156,6 +156,10 @@ class Session:
     def regions(self, image_id: int | None = None) -> tuple[Region, ...]:
         """The marked parts of one image, or of all."""
         return tuple(r for r in self._regions.values() if image_id in (None, r.image_id))
+
+    def marked(self, image_id: int, kind: str) -> NDArray[np.bool_]:
+        """Where one image is marked so, ``(Y, X)``; see `core.regions`."""
+        return area((r for r in self.regions(image_id) if r.kind == kind), self.image(image_id).shape[1:])
 
     @property
     def rounds(self) -> tuple[Round, ...]:

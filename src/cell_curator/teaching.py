@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cell_curator.core.jobs import Job, Progress, scaled
+from cell_curator.core.measure import median_diameter
 from cell_curator.core.scores import Scores, Summary, evaluate, judged, summary
 from cell_curator.engines.cards import CARD, WEIGHTS, find_model, read_card
 from cell_curator.engines.downloads import fetch
@@ -207,11 +208,8 @@ def _with_diameter(lesson: Lesson) -> SegmentParameters:
 
     A person who corrected cells knows how large they are, and a model that knows none of them guesses wildly.
     """
-    sizes = [np.bincount(one.labels.ravel())[1:] for one in lesson.train]
-    areas = np.concatenate([size[size > 0] for size in sizes])
-    if lesson.base.diameter or not len(areas):
-        return lesson.base
-    return lesson.base.model_copy(update={"diameter": float(2 * np.sqrt(np.median(areas) / np.pi))})
+    diameter = lesson.base.diameter or median_diameter(one.labels for one in lesson.train)
+    return lesson.base.model_copy(update={"diameter": diameter})
 
 
 def _cells(example: Example) -> int:

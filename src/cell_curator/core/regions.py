@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
@@ -36,6 +37,12 @@ def area(regions: Iterable[Region], shape: tuple[int, int]) -> NDArray[np.bool_]
     for region in regions:
         inside |= polygon2mask(shape, np.asarray(region.corners)) if region.corners else True
     return inside
+
+
+def middles_in(rows: pd.DataFrame, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether the middle of each cell lies in an area ``(Y, X)``; ``rows`` are of a `core.cells.CellTable`."""
+    answer: NDArray[np.bool_] = inside[rows["y"].to_numpy().astype(int), rows["x"].to_numpy().astype(int)]
+    return answer
 
 
 def whole_cells(labels: NDArray[np.integer[Any]], inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Any]:
