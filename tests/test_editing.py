@@ -287,6 +287,24 @@ def test_a_new_condition_and_clusters_outlive_undo(mapped):  # noqa: F811
     assert not mapped.stale_cells() & {one}
 
 
+def test_what_the_map_says_of_a_cell_goes_with_its_pixels(mapped):  # noqa: F811
+    from cell_curator.io.project import Change
+
+    image_id = mapped.images[0].image_id
+    one, two = cell(mapped, image_id, 1), cell(mapped, image_id, 2)
+    mapped.commit(Change(cells=mapped.cells.frame.assign(map_error=0.2, map_isolation=1.5)))
+    edit(mapped, image_id, "grow", labels=[1])
+    assert mapped.cells.frame.loc[one, ["map_error", "map_isolation"]].isna().all()
+    assert mapped.row(two)["map_error"] == 0.2
+    mapped.undo()
+    assert mapped.row(one)["map_error"] == 0.2
+    edit(mapped, image_id, "grow", labels=[1])
+    mapped.commit(Change(cells=mapped.cells.frame.loc[[one]].assign(map_error=0.9)))  # said of the grown cell
+    mapped.undo()
+    assert np.isnan(mapped.row(one)["map_error"])
+    assert mapped.row(one)["map_isolation"] == 1.5
+
+
 def test_a_revision_never_means_two_shapes(session, image_id):  # noqa: F811
     one = cell(session, image_id, 1)
     edit(session, image_id, "grow", labels=[1])

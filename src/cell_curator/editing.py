@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 _BY_OTHERS = ("condition", "flow_error", "flags", "score", "cluster")
 """Columns that no tool sets; what others wrote there since a step stays when it is undone."""
 
+_BY_THE_MAP = ("map_error", "map_isolation")
+"""As those, but said of pixels that the cell no longer has once a step is undone: then it is not known any more."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -315,11 +318,11 @@ def _carried(rows: pd.DataFrame, now: pd.DataFrame, was: np.recarray[Any, Any] |
     """``rows`` with what others wrote about these cells since: scores, clusters, conditions."""
     left = _frame(was)
     both = now.index.intersection(left.index).intersection(rows.index)
-    for name in _BY_OTHERS:
+    for name in (*_BY_OTHERS, *_BY_THE_MAP):
         fresh, old = now.loc[both, name], left.loc[both, name]
         moved = both[~((fresh == old) | (fresh.isna() & old.isna())).to_numpy(bool)]
         if len(moved):
-            rows.loc[moved, name] = fresh.loc[moved]
+            rows.loc[moved, name] = fresh.loc[moved] if name in _BY_OTHERS else np.nan
     return rows
 
 

@@ -24,6 +24,8 @@ COLUMNS: dict[str, str] = {
     "revision": "int64",
     **MEASURED,
     "flow_error": "float64",
+    "map_error": "float64",
+    "map_isolation": "float64",
     "condition": "object",
     "verdict": "object",
     "flags": "object",
@@ -35,11 +37,17 @@ COLUMNS: dict[str, str] = {
 ``image``: image id. ``label``: value in that image's label image. ``revision``: raised whenever the
 cell's pixels change. ``flags``: reasons for suspicion, joined by ``"; "``. ``score``: 0..1, higher is
 more suspicious, NaN before scoring. ``cluster``: -1 for none.
+
+What the map thinks of a cell, NaN for one that is not on the map or was changed since: ``map_error``, how badly
+the network draws it (0 is perfect; only to be compared within one map); ``map_isolation``, how far its ten
+nearest are, 1 for the middle cell of all.
 """
 
 _DEFAULTS: dict[str, Any] = {
     "revision": 1,
     "flow_error": np.nan,
+    "map_error": np.nan,
+    "map_isolation": np.nan,
     "condition": "",
     "verdict": "proposed",
     "flags": "",

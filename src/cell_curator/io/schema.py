@@ -15,7 +15,7 @@ from pathlib import Path
 from cell_curator.core.cells import COLUMNS
 from cell_curator.core.jobs import UserError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x43454C4C  # "CELL"; tells our files from other people's SQLite files
 _SQL_TYPES = {"int64": "INTEGER", "bool": "INTEGER", "float64": "REAL", "object": "TEXT"}
 
@@ -49,6 +49,7 @@ _SINCE_3 = (
     "saturated", "surround", "contrast", "texture_contrast", "offset", "edge", "edge_share", "edge_weakest",
     "contact", "seam_dip", "seam_bend", "joint_solidity", "joint_area", "neck", "valley", "overlapped", "pieces",
 )  # fmt: skip
+_SINCE_4 = ("map_error", "map_isolation")
 
 _MIGRATIONS = {
     1: f"""
@@ -56,6 +57,7 @@ ALTER TABLE images ADD COLUMN axis TEXT NOT NULL DEFAULT '';
 ALTER TABLE images ADD COLUMN plane INTEGER NOT NULL DEFAULT 0;
 {_ROUNDS}""",
     2: "".join(f'ALTER TABLE cells ADD COLUMN "{name}" REAL;' for name in _SINCE_3),
+    3: "".join(f'ALTER TABLE cells ADD COLUMN "{name}" REAL;' for name in _SINCE_4),
 }
 """What makes a project of the version of the key into one of the next."""
 
