@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from cell_curator.core.clustering import ClusterParameters, by_size, cluster, match_clusters, quality
+from cell_curator.core.clustering import ClusterParameters, by_size, cluster, match_clusters, quality, space_points
 from cell_curator.core.jobs import UserError
 
 METHODS = ["gmm", "kmeans", "hdbscan"]
@@ -133,3 +133,22 @@ def test_noise_stays_noise_when_matched():
     assert len(match_clusters(np.array([], int), np.array([], int))) == 0
     with pytest.raises(ValueError, match="same cells"):
         match_clusters(old, new[:2])
+
+
+def test_the_space_is_said_in_the_name(blobs):
+    points, truth = blobs
+    params = ClusterParameters(k=3, space="umap", dims=4)
+    there, name = space_points(points.astype(np.float32), points[:, :2], params)
+    assert (there.shape, name) == ((210, 4), "UMAP 4-D")
+    got = cluster(there, params, name)
+    assert got.space == "UMAP 4-D"
+    assert adjusted_rand_score(truth, got.labels) > 0.99
+    same, _ = space_points(points.astype(np.float32), points[:, :2], params)
+    np.testing.assert_array_equal(there, same)
+
+
+def test_too_few_cells_for_a_umap_are_grouped_in_latent_space():
+    points = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    there, name = space_points(points, points[:, :2], ClusterParameters(space="umap"))
+    assert name == "latent"
+    assert there is points

@@ -26,6 +26,7 @@ COLUMNS: dict[str, str] = {
     "flow_error": "float64",
     "map_error": "float64",
     "map_isolation": "float64",
+    "corrected": "float64",
     "condition": "object",
     "verdict": "object",
     "flags": "object",
@@ -36,7 +37,8 @@ COLUMNS: dict[str, str] = {
 
 ``image``: image id. ``label``: value in that image's label image. ``revision``: raised whenever the
 cell's pixels change. ``flags``: reasons for suspicion, joined by ``"; "``. ``score``: 0..1, higher is
-more suspicious, NaN before scoring. ``cluster``: -1 for none.
+more suspicious, NaN before scoring. ``cluster``: -1 for none. ``corrected``: when a person last changed
+the cell's pixels, seconds since 1970 (UTC), NaN if never.
 
 What the map thinks of a cell, NaN for one that is not on the map or was changed since: ``map_error``, how badly
 the network draws it (0 is perfect; only to be compared within one map); ``map_isolation``, how far its ten
@@ -48,6 +50,7 @@ _DEFAULTS: dict[str, Any] = {
     "flow_error": np.nan,
     "map_error": np.nan,
     "map_isolation": np.nan,
+    "corrected": np.nan,
     "condition": "",
     "verdict": "proposed",
     "flags": "",

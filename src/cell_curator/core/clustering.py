@@ -1,9 +1,9 @@
 """Group cells by their coordinates in an embedding, and say how good the groups are.
 
-The points are whatever the caller hands over: posterior means (``space="latent"``) or the 2-D
-map (``space="map"``). Scores from the two spaces must not be compared, so the space travels
-with the result. No condition, label or verdict ever enters: a clustering that has seen the
-answer proves nothing.
+The points are whatever the caller hands over: posterior means (``space="latent"``), the 2-D
+map (``space="map"``) or a UMAP of the latent in more dimensions (see `space_points`). Scores
+from different spaces must not be compared, so the space travels with the result. No condition,
+label or verdict ever enters: a clustering that has seen the answer proves nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.embedding import MapParameters, fallback_note, project
 from cell_curator.core.jobs import UserError
 from cell_curator.core.parameters import Parameters, parameter
 
@@ -37,11 +38,15 @@ class ClusterParameters(Parameters):
         "extent. hdbscan: dense groups, finds their number itself and leaves odd cells out.",
     )
     k: int = parameter(4, "Clusters", "Number of clusters (hdbscan finds its own).", ge=1, le=50, step=1)
-    space: Literal["latent", "map"] = parameter(
+    space: Literal["latent", "umap", "map"] = parameter(
         "latent",
         "Group by",
-        "latent: all learned features. map: the two coordinates of the map, as seen on screen.",
+        "latent: all learned features. umap: a UMAP of them in more dimensions than the map has, which draws groups "
+        "together. map: the two coordinates of the map, as seen on screen.",
         more=True,
+    )
+    dims: int = parameter(
+        10, "Dimensions", "umap: dimensions of the space that cells are grouped in.", ge=2, le=50, more=True
     )
     covariance: Literal["full", "diag", "spherical"] = parameter(
         "full", "Shape", "Shape of a Gaussian: full, along the axes, or round.", more=True
@@ -83,7 +88,23 @@ class Clustering:
     notes: tuple[str, ...] = ()
 
 
-def cluster(points: NDArray[Any], params: ClusterParameters | None = None) -> Clustering:
+def space_points(
+    latent: NDArray[np.float32], map2d: NDArray[np.float32], params: ClusterParameters
+) -> tuple[NDArray[np.float32], str]:
+    """The points to group, and the name of their space: ``"latent"``, ``"map"`` or ``"UMAP 10-D"``.
+
+    The UMAP is that of N2D (McConville et al. 2021, arXiv:1908.05968): no distance between neighbours, so that
+    groups draw together. For fewer than 15 cells it is the latent itself.
+    """
+    if params.space == "map":
+        return map2d, "map"
+    dims = min(params.dims, max(len(latent) - 2, 1))
+    if params.space == "latent" or fallback_note(len(latent)):
+        return latent, "latent"
+    return project(latent, dims, MapParameters(neighbours=20, min_dist=0.0), params.seed), f"UMAP {dims}-D"
+
+
+def cluster(points: NDArray[Any], params: ClusterParameters | None = None, space: str = "") -> Clustering:
     """Group ``points``.
 
     Parameters
@@ -92,6 +113,8 @@ def cluster(points: NDArray[Any], params: ClusterParameters | None = None) -> Cl
         (N, D) coordinates. No labels, conditions or cell numbers among the columns.
     params
         Method, number of clusters, seed.
+    space
+        What the points are, for the result to say; ``params.space`` if not given.
 
     Raises
     ------
@@ -122,7 +145,7 @@ def cluster(points: NDArray[Any], params: ClusterParameters | None = None) -> Cl
     return Clustering(
         labels=labels,
         scores=quality(x, labels, params.seed),
-        space=params.space,
+        space=space or params.space,
         method=params.method,
         k=int(labels.max(initial=-1)) + 1,
         notes=tuple(notes),
