@@ -13,10 +13,13 @@ from sklearn.metrics import adjusted_rand_score
 
 from cell_curator.core.clustering import ClusterParameters, cluster
 from cell_curator.core.jobs import Progress, UserError, drive
-from cell_curator.engines import vae
 from cell_curator.engines.vae import VaeParameters
-from cell_curator.engines.vae_model import encode, load_model, reconstruct, save_model
-from cell_curator.engines.vae_training import Embedding, VaeProgress, split_by_group, train
+from cell_curator.engines.vae.loss import VaeLoss, loss, reconstruction_error
+from cell_curator.engines.vae.model import encode, load_model, reconstruct, save_model
+from cell_curator.engines.vae.network import build
+from cell_curator.engines.vae.progress import Embedding, VaeProgress
+from cell_curator.engines.vae.split import split_by_group
+from cell_curator.engines.vae.training import train
 
 QUICK = VaeParameters(steps=25, width=8, latent=4, batch=16, precision="float32")
 
@@ -109,8 +112,7 @@ def test_training_leaves_the_callers_random_numbers_and_threads_alone(cells):
 
 
 def test_no_label_can_leak_into_the_latent(cells):
-    """The functions take pixels and image ids only, and ids decide the split and nothing else."""
-    assert list(inspect.signature(train).parameters) == ["images", "masks", "groups", "params"]
+    """To encode takes pixels only, and image ids decide the split and nothing else."""
     assert list(inspect.signature(encode).parameters) == ["model", "images"]
     images, masks, groups, _ = cells
     renamed = np.array([f"image {g}" for g in groups])  # same order of names, so the same split
@@ -130,12 +132,13 @@ def test_noise_is_not_clustered_by_image():
 def test_background_of_weight_zero_does_not_count(cells):
     images, masks, *_ = cells
     logits = torch.ones((4, 1, 32, 32))
+    network = build(QUICK, 32)
     spoiled = np.where(masks, images, 1 - images)[:4]
     inside = torch.from_numpy(masks[:4, None].astype(np.float32))
     everywhere = torch.ones_like(inside)
 
     def errors(pictures: np.ndarray, weights: torch.Tensor) -> torch.Tensor:
-        return vae.reconstruction_error(torch.from_numpy(pictures[:, None]), logits, weights)
+        return reconstruction_error(network, torch.from_numpy(pictures[:, None]), logits, weights, "bce")
 
     assert torch.equal(errors(images[:4], inside), errors(spoiled, inside))
     assert not torch.allclose(errors(images[:4], everywhere), errors(spoiled, everywhere))
@@ -152,37 +155,46 @@ def test_training_with_masks_ignores_the_background(cells):
 
 def test_a_perfect_picture_has_no_error():
     picture = torch.rand((3, 1, 8, 8)).clamp(0.01, 0.99)
-    error = vae.reconstruction_error(picture, torch.logit(picture), torch.ones_like(picture))
-    assert torch.allclose(error, torch.zeros(3), atol=1e-3)
+    for kind in ("bce", "mse", "gaussian"):
+        network = build(QUICK.model_copy(update={"loss": kind}), 8)
+        error = reconstruction_error(network, picture, torch.logit(picture), torch.ones_like(picture), kind)
+        assert torch.allclose(error, torch.zeros(3), atol=1e-3)
 
 
-def test_both_terms_are_summed_per_cell_and_averaged_over_the_batch():
+@pytest.mark.parametrize("kind", ["bce", "mse", "gaussian"])
+def test_both_terms_are_summed_per_cell_and_averaged_over_the_batch(kind):
     """A batch of the same cell twice has the loss of that cell once: β means β."""
-    network = vae.build(16, latent=4, width=4).eval()
+    params = VaeParameters(latent=4, width=4, loss=kind, free_bits=0.1)
+    network = build(params, 16)
+    network.modules.eval()
     one = torch.rand((1, 1, 16, 16))
     noise = torch.zeros((1, 4))
-    single = vae.loss(network, one, torch.ones_like(one), 2.0, noise)
-    double = vae.loss(network, one.repeat(2, 1, 1, 1), torch.ones_like(one), 2.0, noise.repeat(2, 1))
+
+    def of(count: int, beta: float) -> VaeLoss:
+        pictures = one.repeat(count, 1, 1, 1)
+        return loss(network, pictures, torch.ones_like(pictures), params, beta=beta, noise=noise.repeat(count, 1))
+
     for term in ("total", "reconstruction", "kl"):
-        assert torch.allclose(getattr(single, term), getattr(double, term), rtol=1e-4)
-    assert torch.allclose(single.total, single.reconstruction + 2 * single.kl)
-    mean, log_variance = vae.posterior(network, one)
+        assert torch.allclose(getattr(of(1, 2.0), term), getattr(of(5, 2.0), term), rtol=1e-4)
+    free = of(1, 1.0).total - of(1, 0.0).total
+    assert torch.allclose(of(1, 3.0).total - of(1, 0.0).total, 3 * free, rtol=1e-3)
+    mean, log_variance = network.posterior(one)
     target = torch.distributions.Normal(torch.zeros(4), torch.ones(4))
     exact = torch.distributions.kl_divergence(torch.distributions.Normal(mean[0], (log_variance[0] / 2).exp()), target)
-    assert torch.allclose(single.kl, exact.sum(), rtol=1e-4)
+    assert torch.allclose(of(1, 2.0).kl, exact.sum(), rtol=1e-4)
+    assert torch.allclose(free, exact.clamp(min=0.1).sum(), rtol=1e-2)
 
 
-@pytest.mark.parametrize("size", [8, 12, 28, 64, 72, 100])
-def test_any_patch_size_divisible_by_four(size):
-    network = vae.build(size, latent=3, width=4).eval()
-    mean, _ = vae.posterior(network, torch.zeros((2, 1, size, size)))
-    assert mean.shape == (2, 3)
-    assert vae.decode(network, mean).shape == (2, 1, size, size)
-
-
-def test_other_patch_sizes_are_refused():
-    with pytest.raises(ValueError, match="multiple of 4"):
-        vae.build(30, latent=3, width=4)
+@pytest.mark.parametrize("model", ["vae", "dense", "cvae", "cvae-mixed"])
+@pytest.mark.parametrize("size", [5, 8, 12, 28, 30, 72, 101])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_patch_size_and_number_of_channels(model, size, channels):
+    """Sizes that do not divide by 4 are padded inside and come back as they were."""
+    network = build(VaeParameters(model=model, latent=3, width=4), size, channels, conditions=2)
+    network.modules.eval()
+    mean, log_variance = network.posterior(torch.zeros((2, channels, size, size)))
+    assert mean.shape == log_variance.shape == (2, 3)
+    assert network.decode(mean).shape == (2, channels, size, size)
 
 
 def test_split_holds_back_whole_images():
@@ -266,17 +278,17 @@ def test_the_last_good_network_survives_a_loss_that_is_not_a_number(cells, monke
 
 def fail_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Let the learning rate's worst case happen: the loss is NaN after so many training steps."""
-    from cell_curator.engines import vae_training
+    from cell_curator.engines.vae import training
 
-    genuine, calls = vae_training.loss, iter(range(10_000))
+    genuine, calls = training.loss, iter(range(10_000))
 
-    def loss(network, *rest):
-        terms = genuine(network, *rest)
-        if network.training and next(calls) >= steps:
-            return vae.VaeLoss(terms.total * math.nan, terms.reconstruction, terms.kl)
+    def spoiled(network, *rest, **more):
+        terms = genuine(network, *rest, **more)
+        if network.modules.training and next(calls) >= steps:
+            return VaeLoss(terms.total * math.nan, terms.reconstruction, terms.kl)
         return terms
 
-    monkeypatch.setattr(vae_training, "loss", loss)
+    monkeypatch.setattr(training, "loss", spoiled)
 
 
 def test_saved_models_encode_alike(learned, cells, tmp_path):
@@ -314,5 +326,5 @@ def test_patches_of_another_size_are_refused(learned):
 
 
 def test_importing_the_module_does_not_import_torch():
-    code = "import cell_curator.engines.vae_training, sys; sys.exit('torch' in sys.modules)"
+    code = "import cell_curator.engines.vae.training, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -80,7 +80,7 @@ def evil_weights(path, mark, *, zipped):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_malicious_weights_are_refused_in_one_line_and_not_run(tmp_path, zipped):
     from cell_curator.engines.network import read_weights
-    from cell_curator.engines.vae_model import load_model
+    from cell_curator.engines.vae.model import load_model
 
     mark = tmp_path / "mark"
     path = evil_weights(tmp_path / "model", mark, zipped=zipped)

@@ -23,7 +23,7 @@ def answer_at_once(target, /, **arguments):
     from cell_curator.core.embedding import MapParameters, project_2d
     from cell_curator.engines.map_cells import CellMap
     from cell_curator.engines.segmenter import Segmentation
-    from cell_curator.engines.vae_training import Embedding, VaeProgress
+    from cell_curator.engines.vae.progress import Embedding, VaeProgress
 
     yield Progress(0.1, "starting")
     if target.endswith(":segment_image"):

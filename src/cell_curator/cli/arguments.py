@@ -38,7 +38,7 @@ STACKS = Group(
 )
 OUTLIERS = Group(OutlierParameters, "Unusual cells")
 PATCHES = Group(PatchParameters, "Patches", {name: f"patch_{name}" for name in PatchParameters.model_fields})
-LEARNING = Group(VaeParameters, "Learning the map")
+LEARNING = Group(VaeParameters, "Learning the map", {"model": "map_model", "loss": "map_loss"})
 MAP = Group(
     MapParameters,
     "Drawing the map",
