@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _GAP = 3  # px on each side of a picture
 _BAR = 4  # px of the bar in the colour of the verdict
-_EMPTY = QColor(70, 74, 84)
+_EMPTY, _FAINT = QColor(70, 74, 84), QColor(200, 204, 212)
+_NO_IMAGE, _ROOM = "image cannot be read", 48
 
 
 class CellList(QObject):
@@ -203,6 +204,11 @@ class Gallery(QAbstractScrollArea):
             bar.setValue(min(max(bar.value(), top + self.tile - self.viewport().height()), top))
         self.viewport().update()
 
+    def about(self, place: int) -> str:
+        """What hovering says of the cell at a place."""
+        problem = self.pictures.problem(int(self.model.image[place]))
+        return "\n".join(filter(None, (self.model.about(place), problem)))
+
     def forget_pictures(self) -> None:
         """Every picture is made anew."""
         self.pictures.forget()
@@ -233,10 +239,12 @@ class Gallery(QAbstractScrollArea):
             cell, revision = int(model.ids[place]), int(model.revision[place])
             picture = self.pictures.get(cell, revision)
             area = self.rect_of(place)
-            if picture is None:
-                painter.fillRect(area, _EMPTY)
-            else:
+            if picture is not None:
                 painter.drawPixmap(area, picture)
+            else:
+                painter.fillRect(area, _EMPTY)
+                if self.pictures.problem(int(model.image[place])):
+                    self._draw_problem(painter, area)
             if not self.pictures.is_new(cell, revision):
                 missing.append((int(model.image[place]), cell))
             self._draw_state(painter, area, VERDICTS[int(model.verdict[place])])
@@ -248,6 +256,12 @@ class Gallery(QAbstractScrollArea):
                 painter.drawRect(area.adjusted(1, 1, -2, -2))
         painter.end()
         self.pictures.want(session, missing)
+
+    @staticmethod
+    def _draw_problem(painter: QPainter, area: QRect) -> None:
+        painter.setPen(_FAINT)
+        flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+        painter.drawText(area.adjusted(2, 2, -2, -_BAR), int(flags), _NO_IMAGE if area.width() >= _ROOM else "?")
 
     @staticmethod
     def _draw_state(painter: QPainter, area: QRect, verdict: str) -> None:
@@ -292,7 +306,7 @@ class Gallery(QAbstractScrollArea):
         """Say why the cell under the mouse is suspicious."""
         if event.type() == QEvent.Type.ToolTip:
             place = self.place_at(event.pos())
-            QToolTip.showText(event.globalPos(), "" if place is None else self.model.about(place), self)
+            QToolTip.showText(event.globalPos(), "" if place is None else self.about(place), self)
             return True
         return bool(super().viewportEvent(event))
 

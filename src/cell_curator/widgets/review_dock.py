@@ -42,7 +42,7 @@ class ReviewDock(Dock):
         ("Left", "previous cell"),
         ("Up, Down", "a row of the gallery up, down"),
         ("U, Shift+U", "undo, redo"),
-        ("L", "the gallery in large below the image"),
+        ("L", "the gallery in large, as a window of its own"),
         ("Esc", "leave the tool, the preview or the audit"),
     )
 
@@ -130,7 +130,7 @@ class ReviewDock(Dock):
         self.queue.funnel.show_steps(())
 
     def themed(self, theme: str) -> None:
-        """The gallery below the image is no child of the dock."""
+        """The large gallery is no child of the dock."""
         if self._large is not None:
             self._large.set_theme(theme)
 

@@ -1,10 +1,10 @@
-"""How the pictures of a gallery are drawn, and the same gallery in large below the image."""
+"""How the pictures of a gallery are drawn, and the same gallery in large, as a window of its own."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QRect, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDockWidget, QGridLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from cell_curator.widgets import style
@@ -17,7 +17,7 @@ SIZES = (32, 224)
 _STEP = 8
 _PAUSE_MS = 60
 _LARGE = Look(size=104)
-_HEIGHT = 320
+_PART = 0.44  # of the image's height, so that the cell in the middle of it stays in view
 
 
 class LookBar(QWidget):
@@ -66,7 +66,11 @@ class LookBar(QWidget):
 
 
 class LargeGallery(QDockWidget):
-    """The gallery below the image, as wide as the window; lists what the dock lists."""
+    """The gallery over the lower part of the image, or wherever it is dragged; lists what the dock lists.
+
+    It is a window of its own at first: docked, each frame of it makes Qt compose the whole window with
+    napari's canvas, which takes 20 times as long where there is no graphics card.
+    """
 
     clicked = Signal(int)
 
@@ -89,12 +93,20 @@ class LargeGallery(QDockWidget):
         ):
             window.setCorner(corner, side)  # the docks at the sides keep their height
         window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self)
-        window.resizeDocks([self], [_HEIGHT], Qt.Orientation.Vertical)
+        self.setFloating(True)
+        self.setGeometry(_lower_part(window.centralWidget()))
         self.set_theme(str(bench.viewer.theme))
 
     def set_theme(self, theme: str) -> None:
         """Look as the docks do."""
         self.setStyleSheet(style.sheet(theme))
+
+
+def _lower_part(widget: QWidget) -> QRect:
+    """The lower part of a widget, in px of the screen."""
+    height = round(_PART * widget.height())
+    corner = widget.mapToGlobal(widget.rect().topLeft())
+    return QRect(corner.x(), corner.y() + widget.height() - height, widget.width(), height)
 
 
 def _box(title: str, tip: str, on: bool) -> QCheckBox:

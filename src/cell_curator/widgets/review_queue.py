@@ -56,7 +56,7 @@ class QueuePage(QWidget):
         self.large = QToolButton()
         self.large.setText("⤢ Large")
         self.large.setCheckable(True)
-        self.large.setToolTip("The gallery in large below the image (L)")
+        self.large.setToolTip("The gallery in large, as a window of its own (L)")
         self.large.clicked.connect(self.large_asked)
         self.filter.sorting.addWidget(self.large)
         self.card = CellCard(background, side=_CARD_PX)
