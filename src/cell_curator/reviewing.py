@@ -1,4 +1,4 @@
-"""Knowing when the set is good enough: audits, the funnel, doubtful images, cells by reason; on a `Session`.
+"""Knowing when the set is good enough: audits, the funnel, cells by reason, what verdicts teach; on a `Session`.
 
 What an audit's cells were called is kept beside the verdicts, never among them, so that it cannot move the
 ranking it judges. It counts the cells that count when the sample is drawn.
@@ -14,12 +14,10 @@ import numpy as np
 from cell_curator.core import clean
 from cell_curator.core.audit import CONFIDENCE, Audit, draw, interval, needed
 from cell_curator.core.clean import CleanParameters, Step
-from cell_curator.core.image_flags import ImageFlag, ImageFlagParameters, ImageLook, flags, look
-from cell_curator.core.jobs import Job, UserError, each
+from cell_curator.core.jobs import UserError
 from cell_curator.core.outliers import FLAGGED, REASONS, OutlierParameters, suspicions
 from cell_curator.core.verdict_model import Learned, learn
 from cell_curator.io.project import Change
-from cell_curator.io.records import ImageRecord
 from cell_curator.session import Session
 
 AUDIT = "Audit"
@@ -189,7 +187,7 @@ def funnel(session: Session) -> tuple[Step, ...]:
 
 
 def by_reason(session: Session, key: str) -> tuple[int, ...]:
-    """Ids of the cells with a reason of `core.outliers.REASONS`, the most suspicious first; rejected ones left out.
+    """Ids of the cells with a reason of `core.outliers.REASONS`, the most suspicious first.
 
     Raises
     ------
@@ -200,7 +198,7 @@ def by_reason(session: Session, key: str) -> tuple[int, ...]:
         raise UserError(f"{key!r} is no reason; use one of {', '.join(REASONS)}")
     frame = session.cells.frame
     evidence = suspicions(frame, session.get(OutlierParameters))[key]
-    chosen = evidence[(evidence >= FLAGGED) & (frame["verdict"] != "rejected")]
+    chosen = evidence[evidence >= FLAGGED]
     return tuple(int(cell) for cell in chosen.sort_values(ascending=False, kind="stable").index)
 
 
@@ -208,20 +206,3 @@ def learned(session: Session) -> Learned | None:
     """What can be learned from the verdicts so far, or None while there are too few."""
     frame = session.cells.frame
     return learn(frame, frame["verdict"], session.get(OutlierParameters))
-
-
-# ---------------------------------------------------------------------- images
-
-
-def image_flags(session: Session) -> Job[dict[int, tuple[ImageFlag, ...]]]:
-    """What may be wrong with images, by image id; images that cannot be read are passed over."""
-    looks: dict[int, ImageLook] = {}
-
-    def one(record: ImageRecord) -> Job[None]:
-        looks[record.image_id] = look(session.pixels(record.image_id))
-        yield from ()
-
-    yield from each(list(session.images), one, name=lambda record: record.name, failed=lambda record, error: None)
-    rows = session.counting_cells()
-    diameters = 2 * np.sqrt(rows["area"].groupby(rows["image"]).median() / np.pi)
-    return flags(looks, diameters.to_dict(), session.get(ImageFlagParameters))

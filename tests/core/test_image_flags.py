@@ -55,3 +55,16 @@ def test_nothing_but_background_is_empty_and_no_duplicate(rng):
 def test_one_image_or_none_is_no_trouble(images):
     assert keys(images[:1]) == {}
     assert flags({}, {}) == {}
+
+
+def test_frames_of_one_file_may_look_alike_but_not_be_equal(images, rng):
+    alike = images[0] + rng.normal(0, 1, images[0].shape).astype(np.float32)
+    shown = [*images, alike, images[1]]
+    looks = {number: look(image.clip(0, 65535).astype(np.uint16)) for number, image in enumerate(shown)}
+    sizes, names = dict.fromkeys(looks, 14.0), {0: "first", 1: "second"}
+    found = flags(looks, sizes, names=names)
+    assert found[7][0].text == "the same picture as first"
+    found = flags(looks, sizes, names=names, files=dict.fromkeys(looks, "movie.tif"))
+    assert {number: [one.text for one in those] for number, those in found.items()} == {
+        8: ["the same picture as second"]
+    }

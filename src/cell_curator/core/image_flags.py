@@ -6,7 +6,7 @@ Images are compared with the others of the project; with few images only what ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -117,7 +117,12 @@ def _unevenness(unit: NDArray[np.float32]) -> float:
 
 
 def flags(
-    looks: Mapping[int, ImageLook], diameters: Mapping[int, float], params: ImageFlagParameters | None = None
+    looks: Mapping[int, ImageLook],
+    diameters: Mapping[int, float],
+    params: ImageFlagParameters | None = None,
+    *,
+    names: Mapping[int, str] | None = None,
+    files: Mapping[int, Hashable] | None = None,
 ) -> dict[int, tuple[ImageFlag, ...]]:
     """What may be wrong with each image; images with nothing are left out.
 
@@ -127,6 +132,10 @@ def flags(
         By image id.
     diameters
         Median diameter (px) of the cells by image id; images without cells are missing.
+    names
+        What images are called in sentences; by default their ids.
+    files
+        In which file an image is. Planes of one file look alike; only equal pixels make them duplicates.
     """
     params = params or ImageFlagParameters()
     found: dict[int, list[ImageFlag]] = {image: [] for image in looks}
@@ -148,8 +157,8 @@ def flags(
         if not 1 / params.magnification < ratio < params.magnification:
             text = f"its cells are {ratio:.1f}× as wide as in the other images: perhaps another magnification"
             found[image].append(ImageFlag("magnification", text))
-    for image, first in _duplicates(looks).items():
-        found[image].append(ImageFlag("duplicate", f"the same picture as image {first}"))
+    for image, first in _duplicates(looks, files or {}).items():
+        found[image].append(ImageFlag("duplicate", f"the same picture as {(names or {}).get(first, first)}"))
     return {image: tuple(those) for image, those in found.items() if those}
 
 
@@ -163,7 +172,7 @@ def _distances(values: Mapping[int, float], floor: float) -> dict[int, float]:
     return dict(zip(values, ((numbers - middle) / sigma).tolist(), strict=True))
 
 
-def _duplicates(looks: Mapping[int, ImageLook]) -> dict[int, int]:
+def _duplicates(looks: Mapping[int, ImageLook], files: Mapping[int, Hashable]) -> dict[int, int]:
     """For each image that is there already: the first of its kind. Blank images are all alike and are not named."""
     known = [(image, one) for image, one in looks.items() if one.signal >= 2]
     if len(known) < 2:
@@ -173,6 +182,8 @@ def _duplicates(looks: Mapping[int, ImageLook]) -> dict[int, int]:
     for index in range(1, len(known)):
         image, one = known[index]
         alike = pictures[:index] @ pictures[index] > _ALIKE
+        if image in files:
+            alike &= np.array([files.get(other) != files[image] for other, _ in known[:index]])
         same = np.array([other.digest == one.digest for _, other in known[:index]])
         hits = np.flatnonzero(alike | same)
         if len(hits):
