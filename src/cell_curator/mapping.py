@@ -1,74 +1,113 @@
-"""The map of all cells on a session: patches, learning, clusters, and storing what was learned."""
+"""The map of all cells on a session: learning it, grouping it, and keeping it true when cells change.
+
+The network that made a map is kept with it, so that corrected and new cells find their place without
+learning anything anew. Patches are cut in `map_patches`, results are stored in `map_store`, and reading
+a map is the business of `map_reading`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cell_curator.core.clustering import Clustering, ClusterParameters, match_clusters
-from cell_curator.core.embedding import MapParameters
-from cell_curator.core.jobs import Job, Progress, UserError, scaled
-from cell_curator.core.patches import Patches, PatchParameters, cut
+from cell_curator.cluster_names import note_cluster as note_cluster
+from cell_curator.cluster_names import rename_cluster as rename_cluster
+from cell_curator.core.cluster_count import KSuggestion
+from cell_curator.core.cluster_reading import isolation
+from cell_curator.core.clustering import Clustering, ClusterParameters, quality
+from cell_curator.core.embedding import MapParameters, place, place_note
+from cell_curator.core.jobs import Job, UserError, scaled
+from cell_curator.core.parameters import Parameters
+from cell_curator.core.patches import Patches, PatchParameters
 from cell_curator.core.recipe import Recipe
 from cell_curator.engines.vae import VaeParameters
-from cell_curator.io.project import Change
+from cell_curator.io.folders import make_folder
 from cell_curator.io.records import StoredEmbedding
+from cell_curator.map_patches import condition_numbers, cut_cells, units_of
+from cell_curator.map_patches import cut_patches as cut_patches
+from cell_curator.map_store import MapReport as MapReport
+from cell_curator.map_store import Moved, error_per_pixel, isolation_of_all, store
+from cell_curator.map_store import map_network as map_network
 
 if TYPE_CHECKING:
+    from cell_curator.engines.map_cells import CellMap
     from cell_curator.session import Session
 
-
-@dataclass(frozen=True)
-class MapReport:
-    """How many cells are on the map, its scores and the space they were taken in, and lines for the user."""
-
-    cells: int
-    clusters: int
-    space: str
-    scores: dict[str, float]
-    notes: tuple[str, ...]
+_CONDITIONAL = ("cvae", "cvae-mixed")
+_VOTERS = 15  # nearest cells that say which cluster a new one belongs to
+_LEARNING = "embeddings/learning.pt"
+_NO_MAP = "there is no map yet; make the map first"
 
 
-def embed(session: Session) -> Job[MapReport]:
+def embed(session: Session, start: Path | None = None) -> Job[MapReport]:
     """Cut patches of all cells that count, learn the map, cluster it and store all of it.
+
+    Parameters
+    ----------
+    start
+        A network to go on from: `map_network` of another project, or any saved by `engines.vae.model`.
 
     Raises
     ------
     UserError
-        If there are no cells.
+        If there are no cells, or ``start`` was learned on patches of another size or number of channels.
     """
-    rows = session.counting_cells()
-    if not len(rows):
-        raise UserError("there are no cells to map yet; find cells first")
-    patches, order = yield from scaled(cut_patches(session, rows), 0.0, 0.1, "patches: ")
-    rows = rows.loc[order]
-    made = yield from scaled(
+    patches, rows = yield from _patches_of_all(session)
+    before = None
+    if start is not None:
+        before = yield from session.execute("cell_curator.engines.map_network:read_network", path=Path(start))
+    told, names = _told(session, rows)
+    make_folder(_checkpoint(session).parent)
+    made: CellMap = yield from scaled(
         session.execute(
             "cell_curator.engines.map_cells:map_cells",
-            images=patches.images,
-            masks=patches.masks,
-            groups=rows["image"].to_numpy(np.int64),
-            vae=session.get(VaeParameters),
-            projection=session.get(MapParameters),
-            clustering=session.get(ClusterParameters),
+            **_arguments(session, patches, rows),
+            ids=rows.index.to_numpy(np.int64),
+            conditions=told,
+            condition_names=names,
+            start=before,
+            checkpoint=_checkpoint(session),
         ),
         0.1,
-        1.0,
+        0.98,
     )
-    detail = {
-        "parameters": {type(p).__name__: p.model_dump(mode="json") for p in _map_parameters(session)},
-        "recipe": session.get(Recipe).hash,
-        "split": made.embedding.split,
-        "cut off by the patch": int(patches.clipped.sum()),
-        "notes": list(made.notes),
-    }
-    ids, revision = rows.index.to_numpy(np.int64), rows["revision"].to_numpy(np.int64)
-    stored = StoredEmbedding(ids, revision, made.embedding.latent, made.map2d, detail, {})
-    return _store_map(session, stored, made.clustering, made.notes, new=True)
+    more = {} if start is None else {"started from": Path(start).name}
+    return (yield from _keep_map(session, made, patches, rows, more))
+
+
+def keep(session: Session) -> Job[MapReport]:
+    """The map by the best network of a training that was cancelled.
+
+    Raises
+    ------
+    UserError
+        If it was cancelled before there was any.
+    """
+    if not _checkpoint(session).is_file():
+        raise UserError("the training was stopped before there was anything to keep; make the map again")
+    patches, rows = yield from _patches_of_all(session)
+    made: CellMap = yield from scaled(
+        session.execute(
+            "cell_curator.engines.map_cells:map_kept",
+            checkpoint=_checkpoint(session),
+            **_arguments(session, patches, rows),
+            conditions=_told(session, rows)[0],
+        ),
+        0.1,
+        0.98,
+    )
+    return (yield from _keep_map(session, made, patches, rows, {"stopped": "by hand"}))
+
+
+def can_keep(session: Session) -> bool:
+    """Whether a training was stopped from which `keep` can make a map."""
+    return _checkpoint(session).is_file()
 
 
 def recluster(session: Session) -> Job[MapReport]:
@@ -79,69 +118,232 @@ def recluster(session: Session) -> Job[MapReport]:
     UserError
         If there is no map.
     """
-    stored = session.embedding
-    if stored is None:
-        raise UserError("there is no map yet; make the map first")
+    stored, parameters = _map_of(session), session.get(ClusterParameters)
     grouped = yield from session.execute(
-        "cell_curator.engines.map_cells:regroup",
-        latent=stored.latent,
-        map2d=stored.map2d,
-        parameters=session.get(ClusterParameters),
+        "cell_curator.engines.map_cells:regroup", latent=stored.latent, map2d=stored.map2d, parameters=parameters
     )
-    return _store_map(session, stored, grouped, grouped.notes, new=False)
+    said = parameters.model_dump(mode="json")
+    return store(session, stored, grouped, action="cluster", parameters=said, notes=grouped.notes)
 
 
-def _map_parameters(session: Session) -> tuple[Any, ...]:
-    return tuple(session.get(model) for model in (PatchParameters, VaeParameters, MapParameters, ClusterParameters))
+def suggest(session: Session) -> Job[KSuggestion]:
+    """How many clusters the map has, with what speaks for each number; nothing is changed.
 
-
-def cut_patches(session: Session, rows: pd.DataFrame) -> Job[tuple[Patches, NDArray[np.int64]]]:
-    """Patches of these cells, image by image, and the cell ids in the same order."""
-    parameters = session.get(PatchParameters)
-    parts: list[Patches] = []
-    order: list[NDArray[np.int64]] = []
-    groups = list(rows.groupby("image"))
-    for index, (image_id, group) in enumerate(groups):
-        yield Progress(index / len(groups), session.image(int(image_id)).name)
-        prepared = session.prepare(int(image_id))
-        labels = session.labels(int(image_id))
-        parts.append(cut(prepared.image, labels, group["label"].tolist(), parameters, prepared.angle_deg))
-        order.append(group.index.to_numpy(np.int64))
-    joined = Patches(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "masks", "clipped")))
-    return joined, np.concatenate(order)
-
-
-def _store_map(
-    session: Session, stored: StoredEmbedding, grouped: Clustering, notes: tuple[str, ...], *, new: bool
-) -> MapReport:
-    frame = session.cells.frame
-    before = frame["cluster"].reindex(stored.cell_id, fill_value=-1).to_numpy(np.int64)
-    # Numbers, and with them names and colours, stay with a cluster that is found again.
-    clusters = match_clusters(before, grouped.labels) if (before >= 0).any() else grouped.labels
-    there = np.isin(stored.cell_id, frame.index)  # a cell may have been deleted while the map was made
-    assigned = pd.Series(clusters[there], index=stored.cell_id[there]).reindex(frame.index, fill_value=-1)
-    numbers = sorted({int(c) for c in clusters if c >= 0})
-    names = session.embedding.cluster_names if session.embedding is not None else {}
-    detail = {
-        "method": grouped.method,
-        "space": grouped.space,
-        "k": grouped.k,
-        "scores": _finite_scores(grouped),
-        "names": {str(n): names.get(n, f"Cluster {n + 1}") for n in numbers},
-        "notes": list(grouped.notes),
-    }
-    session.commit(
-        Change(
-            "map" if new else "cluster",
-            {"cells": len(clusters), **{key: detail[key] for key in ("method", "space", "k")}},
-            cells=frame.assign(cluster=assigned),
-            embedding=stored if new else None,
-            clustering=detail,
+    Raises
+    ------
+    UserError
+        If there is no map, or too few cells.
+    """
+    stored = _map_of(session)
+    return (
+        yield from session.execute(
+            "cell_curator.engines.map_network:suggest",
+            latent=stored.latent,
+            map2d=stored.map2d,
+            parameters=session.get(ClusterParameters),
         )
     )
-    return MapReport(len(clusters), len(numbers), grouped.space, dict(grouped.scores), notes)
 
 
-def _finite_scores(grouped: Clustering) -> dict[str, float | None]:
-    """The scores as JSON can hold them: undefined ones are None."""
-    return {name: float(value) if np.isfinite(value) else None for name, value in grouped.scores.items()}
+def refresh(session: Session) -> Job[MapReport]:
+    """Bring the map up to date: only cells that changed or are new are cut and looked at, by the network it has.
+
+    They are placed on the map as it is and get the cluster of most of their nearest. Cells that no longer count
+    leave it.
+
+    Raises
+    ------
+    UserError
+        If there is no map, or its network was not kept.
+    """
+    stored, file = _map_of(session), map_network(session)
+    if file is None:
+        raise UserError("the network that made this map was not kept; make the map again")
+    counting = session.counting_cells().index
+    known = np.isin(stored.cell_id, counting)
+    stale = sorted(session.stale_cells() & set(counting.tolist()))
+    if not stale and known.all():
+        return _up_to_date(stored)
+    patches, rows = yield from scaled(
+        cut_cells(session, stale, _as_made(stored, PatchParameters)), 0.0, 0.4, "patches: "
+    )
+    told = condition_numbers(session, rows, stored.detail.get("conditions"))[0]
+    job = session.execute(
+        "cell_curator.engines.map_cells:encode_cells",
+        model_file=file,
+        images=patches.images,
+        masks=patches.masks,
+        conditions=told if stored.detail.get("conditions") else None,
+    )
+    latent, error = yield from scaled(job, 0.4, 0.95)
+    kept = known & ~np.isin(stored.cell_id, rows.index)
+    if not kept.any():
+        raise UserError("no cell of the map is as it was; make the map again")
+    return _place_and_store(session, stored, kept, (rows, latent, error_per_pixel(error, patches.masks)))
+
+
+# ---------------------------------------------------------------------- learning
+
+
+def _patches_of_all(session: Session) -> Job[tuple[Patches, pd.DataFrame]]:
+    rows = session.counting_cells()
+    if not len(rows):
+        raise UserError("there are no cells to map yet; find cells first")
+    return (yield from scaled(cut_cells(session, rows.index.tolist()), 0.0, 0.1, "patches: "))
+
+
+def _arguments(session: Session, patches: Patches, rows: pd.DataFrame) -> dict[str, Any]:
+    """What learning and keeping a map both take."""
+    return {
+        "images": patches.images,
+        "masks": patches.masks,
+        "groups": units_of(session, rows)[0],
+        "vae": session.get(VaeParameters),
+        "projection": session.get(MapParameters),
+        "clustering": session.get(ClusterParameters),
+    }
+
+
+def _told(session: Session, rows: pd.DataFrame) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Number of each cell's condition and the names, for networks that are told; else None."""
+    if session.get(VaeParameters).model not in _CONDITIONAL:
+        return None, ()
+    return condition_numbers(session, rows)
+
+
+def _checkpoint(session: Session) -> Path:
+    return session.folder / _LEARNING
+
+
+def _keep_map(
+    session: Session,
+    made: CellMap,
+    patches: Patches,
+    rows: pd.DataFrame,
+    more: Mapping[str, Any],
+) -> Job[MapReport]:
+    ids, revision = rows.index.to_numpy(np.int64), rows["revision"].to_numpy(np.int64)
+    network = f"embeddings/{session.project.next_embedding():04d}.pt"
+    keeping = session.execute(
+        "cell_curator.engines.map_network:write_network", model=made.embedding.model, path=session.folder / network
+    )
+    yield from scaled(keeping, 0.98, 1.0)
+    far, scale = isolation_of_all(made.embedding.latent)
+    models: tuple[type[Parameters], ...] = (PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+    detail = {
+        "parameters": {model.__name__: session.get(model).model_dump(mode="json") for model in models},
+        "recipe": session.get(Recipe).hash,
+        "network": network,
+        "conditions": list(made.embedding.model.conditions),
+        "isolation_scale": scale,
+        "split": made.embedding.split,
+        "held_back": ids[made.embedding.validation].tolist(),
+        "history": [_checked(one) for one in made.embedding.history],
+        "seconds": round(made.embedding.seconds, 1),
+        "cut off by the patch": int(patches.clipped.sum()),
+        "notes": list(made.notes),
+        **more,
+    }
+    stored = StoredEmbedding(ids, revision, made.embedding.latent, made.map2d, detail, {})
+    said = {"map_error": error_per_pixel(made.embedding.error, patches.masks), "map_isolation": far}
+    parameters = session.get(ClusterParameters).model_dump(mode="json")
+    return store(session, stored, made.clustering, said, action="map", parameters=parameters, notes=made.notes)
+
+
+def _checked(one: Any) -> dict[str, float | int | None]:
+    """One line of the training's history as JSON can hold it."""
+    values = {name: getattr(one, name) for name in ("step", "total", "reconstruction", "kl", "validation", "active")}
+    return {name: None if value is None or not np.isfinite(value) else value for name, value in values.items()}
+
+
+# ---------------------------------------------------------------------- refreshing
+
+
+def _place_and_store(
+    session: Session,
+    stored: StoredEmbedding,
+    kept: NDArray[np.bool_],
+    fresh: tuple[pd.DataFrame, NDArray[np.float32], NDArray[np.float64]],
+) -> MapReport:
+    rows, latent, error = fresh
+    ids, revision = rows.index.to_numpy(np.int64), rows["revision"].to_numpy(np.int64)
+    projection = _as_made(stored, MapParameters)
+    placed = place(latent, stored.latent[kept], stored.map2d[kept], projection)
+    frame = session.cells.frame
+    clusters = frame["cluster"].reindex(stored.cell_id[kept], fill_value=-1).to_numpy(np.int64)
+    space = str(stored.clustering.get("space", "latent"))
+    voted = (placed, stored.map2d[kept]) if space == "map" else (latent, stored.latent[kept])
+    joined = np.concatenate([clusters, _most_of_nearest(*voted, clusters)])
+    scale = float(stored.detail.get("isolation_scale", 1.0))
+    far = isolation(latent, stored.latent[kept]) / scale
+    now = {
+        name: np.concatenate([frame[name].reindex(stored.cell_id[kept]).to_numpy(np.float64), values])
+        for name, values in (("map_error", error), ("map_isolation", far))
+    }
+    new = StoredEmbedding(
+        np.concatenate([stored.cell_id[kept], ids]),
+        np.concatenate([stored.revision[kept], revision]),
+        np.concatenate([stored.latent[kept], latent]),
+        np.concatenate([stored.map2d[kept], placed]),
+        stored.detail,
+        {},
+    )
+    notes = _refresh_notes(session, stored, len(ids), projection)
+    points = new.map2d if space == "map" else new.latent
+    # a UMAP of more dimensions was not kept: its scores stay those of the cells that it was made of
+    scores = quality(points, joined) if space in ("map", "latent") else _numbers(stored.scores)
+    method, k = str(stored.clustering.get("method", "")), len(np.unique(joined[joined >= 0]))
+    grouped = Clustering(joined, scores, space, method, k, tuple(stored.clustering.get("notes", ())))
+    parameters = stored.clustering.get("parameters", {})
+    report = store(session, new, grouped, now, action="refresh map", parameters=parameters, notes=notes)
+    return replace(report, refreshed=len(ids), moved=_moved(stored, ids, placed))
+
+
+def _most_of_nearest(points: NDArray[Any], known: NDArray[Any], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The cluster that most of the nearest known points are in; in none if most are in none."""
+    if not len(points):
+        return np.empty(0, np.int64)
+    from sklearn.neighbors import KNeighborsClassifier
+
+    model = KNeighborsClassifier(min(_VOTERS, len(known)), weights="distance").fit(known, clusters)
+    return np.asarray(model.predict(points), np.int64)
+
+
+def _moved(stored: StoredEmbedding, ids: NDArray[np.int64], placed: NDArray[np.float32]) -> Moved:
+    there = np.isin(ids, stored.cell_id)
+    order = np.argsort(stored.cell_id)
+    rows = order[np.searchsorted(stored.cell_id, ids[there], sorter=order)]
+    return Moved(ids[there], stored.map2d[rows], placed[there])
+
+
+def _refresh_notes(session: Session, stored: StoredEmbedding, count: int, projection: MapParameters) -> tuple[str, ...]:
+    notes = [place_note(count, projection)]
+    if stored.detail.get("recipe") != session.get(Recipe).hash:
+        notes.append("images are prepared otherwise than when the map was made; make the map again to compare cells")
+    if _as_made(stored, PatchParameters) != session.get(PatchParameters):
+        notes.append("patches were cut as when the map was made, not as they are set now")
+    if count > len(stored.cell_id) / 2:
+        notes.append(f"{count} cells changed or are new, more than half of the map: it is better made again")
+    return tuple(note for note in notes if note)
+
+
+def _up_to_date(stored: StoredEmbedding) -> MapReport:
+    numbers = _numbers(stored.scores)
+    space = str(stored.clustering.get("space", "latent"))
+    return MapReport(len(stored.cell_id), len(stored.cluster_names), space, numbers, ("the map is up to date",))
+
+
+def _numbers(scores: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: float("nan") if value is None else value for name, value in scores.items()}
+
+
+def _as_made(stored: StoredEmbedding, model: type[Any]) -> Any:
+    """The parameters with which the map was made."""
+    values = stored.detail.get("parameters", {}).get(model.__name__)
+    return model() if values is None else model.model_validate(values)
+
+
+def _map_of(session: Session) -> StoredEmbedding:
+    if session.embedding is None:
+        raise UserError(_NO_MAP)
+    return session.embedding

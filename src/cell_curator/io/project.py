@@ -17,6 +17,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,8 @@ from cell_curator.io.schema import (
     storage_errors,
     use_wal,
 )
+
+_EMBEDDINGS_KEPT = 3
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,13 @@ class Project:
             rows = self._connection.execute("SELECT * FROM rounds ORDER BY round_id").fetchall()
         return tuple(Round(row["round_id"], row["time"], row["model"], json.loads(row["detail"])) for row in rows)
 
+    def next_embedding(self) -> int:
+        """Number that the next embedding will have."""
+        with self._lock:
+            return int(
+                self._connection.execute("SELECT coalesce(max(embedding_id), 0) + 1 FROM embeddings").fetchone()[0]
+            )
+
     def embedding(self) -> StoredEmbedding | None:
         """The newest embedding with its newest clustering, or None."""
         with self._lock:
@@ -244,6 +254,8 @@ class Project:
             with self._connection:
                 self._write_rows(change, tuple(images.values()))
             self._labels.tidy({i: images[i].labels_revision for i in change.labels})
+            if change.embedding is not None:
+                self._tidy_embeddings()
             return tuple(images.values())
 
     def _write_rows(self, change: Change, images: tuple[ImageRecord, ...]) -> None:
@@ -288,6 +300,16 @@ class Project:
         arrays = {name: getattr(embedding, name) for name in ("cell_id", "revision", "latent", "map2d")}
         write_atomic(self.folder / file, lambda stream: np.savez_compressed(stream, **arrays))
         self._connection.execute("UPDATE embeddings SET file = ? WHERE embedding_id = ?", (file, cursor.lastrowid))
+
+    def _tidy_embeddings(self) -> None:
+        """Only the newest arrays are ever read: each correction makes a new map, and old ones would fill the disk."""
+        rows = self._connection.execute("SELECT file, detail FROM embeddings ORDER BY embedding_id DESC").fetchall()
+        newest = rows[:_EMBEDDINGS_KEPT]
+        kept = {row["file"] for row in newest} | {str(json.loads(row["detail"]).get("network", "")) for row in newest}
+        for file in (self.folder / "embeddings").iterdir():
+            if file.stem.isdigit() and f"embeddings/{file.name}" not in kept:
+                with suppress(OSError):  # open elsewhere: next time
+                    file.unlink()
 
 
 # ---------------------------------------------------------------------- helpers

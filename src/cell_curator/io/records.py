@@ -63,6 +63,16 @@ class StoredEmbedding:
         return {int(number): name for number, name in self.clustering.get("names", {}).items()}
 
     @property
+    def cluster_notes(self) -> dict[int, str]:
+        """What the user wrote about each cluster number."""
+        return {int(number): text for number, text in self.clustering.get("cluster_notes", {}).items()}
+
+    @property
+    def network(self) -> str:
+        """File of the network that made the map, below the project folder; "" if it was not kept."""
+        return str(self.detail.get("network", ""))
+
+    @property
     def scores(self) -> dict[str, float | None]:
         """How well the clusters are separated, in the space that ``clustering["space"]`` names."""
         return dict(self.clustering.get("scores", {}))

@@ -1,0 +1,78 @@
+"""Patches of a session's cells, and what they are grouped by: images or wells, and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cell_curator.core.groups import group_of
+from cell_curator.core.jobs import Job, Progress
+from cell_curator.core.patches import Patches, PatchParameters, cut
+
+if TYPE_CHECKING:
+    from cell_curator.session import Session
+
+
+def cut_patches(session: Session, rows: pd.DataFrame) -> Job[tuple[Patches, NDArray[np.int64]]]:
+    """Patches of these cells, image by image, and the cell ids in the same order."""
+    patches, rows = yield from cut_cells(session, rows.index.tolist())
+    return patches, rows.index.to_numpy(np.int64)
+
+
+def cut_cells(
+    session: Session, ids: Sequence[int], parameters: PatchParameters | None = None
+) -> Job[tuple[Patches, pd.DataFrame]]:
+    """Patches of cells, image by image, and their rows as they were when each was cut, in the same order.
+
+    Labels may be painted meanwhile: of each image, labels and rows are taken at one moment, and a cell that is
+    gone by then has no patch.
+    """
+    parameters = parameters or session.get(PatchParameters)
+    wanted = session.cells.frame["image"].reindex(list(ids)).dropna().astype("int64")
+    parts: list[Patches] = []
+    rows = [session.cells.frame.iloc[:0]]
+    groups = list(wanted.groupby(wanted))
+    for index, (image_id, members) in enumerate(groups):
+        yield Progress(index / len(groups), session.image(int(image_id)).name)
+        prepared = session.prepare(int(image_id))
+        with session.lock:
+            labels, now = session.label_view(int(image_id)), session.cells.of_image(int(image_id))
+        rows.append(now.loc[members.index.intersection(now.index)])
+        parts.append(cut(prepared.image, labels, rows[-1]["label"].tolist(), parameters, prepared.angle_deg))
+    size = parameters.size
+    empty = Patches(np.zeros((0, size, size), np.float32), np.zeros((0, size, size), bool), np.zeros(0, bool))
+    names = ("images", "masks", "clipped")
+    joined = Patches(*(np.concatenate([getattr(p, name) for p in (*parts, empty)]) for name in names))
+    return joined, pd.concat(rows[1:]) if len(rows) > 1 else rows[0]
+
+
+def units_of(session: Session, rows: pd.DataFrame) -> tuple[NDArray[np.int64], str]:
+    """Number of the image or well that each cell is from, and which of the two it is.
+
+    Fields of one well belong together, as do planes of one file. Where a well holds images of several conditions,
+    images count on their own.
+    """
+    records = {record.image_id: record for record in session.images}
+    images = rows["image"].tolist()
+    files = {image: str(records[image].path) for image in dict.fromkeys(images)}
+    wells = {image: group_of(records[image].path) for image in files}
+    owners: dict[str, set[str]] = {}
+    for image, well in wells.items():
+        owners.setdefault(well, set()).add(records[image].condition)
+    names = wells if all(len(conditions) == 1 for conditions in owners.values()) else files
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
+    units = np.array([numbers[names[image]] for image in images], np.int64)
+    return units, "image" if names == files else "well"
+
+
+def condition_numbers(
+    session: Session, rows: pd.DataFrame, names: Sequence[str] | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Number of each cell's condition among ``names`` (by default all there are), -1 for others, and the names."""
+    known = tuple(names) if names is not None else tuple(dict.fromkeys(r.condition for r in session.images))
+    place = {name: number for number, name in enumerate(known)}
+    return np.array([place.get(name, -1) for name in rows["condition"]], np.int64), known
