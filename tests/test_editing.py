@@ -87,6 +87,30 @@ def test_measurements_are_those_of_the_whole_image(session, image_id):  # noqa: 
     pd.testing.assert_frame_equal(rows[list(MEASURED)], expected, check_names=False, rtol=1e-6)
 
 
+def test_the_neighbours_of_a_changed_cell_are_measured_anew_and_nothing_else_of_them_changes(session, image_id):  # noqa: F811
+    before = session.cells.of_image(image_id)
+    one, two = (before.loc[cell(session, image_id, label)] for label in (1, 2))
+    middle, gap = round(one["y"]), slice(int(one["right"]), int(two["left"]))
+    reached = paint(session, image_id, (slice(middle - 3, middle + 3), gap), 1)
+    after = session.cells.of_image(image_id)
+    assert reached == {cell(session, image_id, 1)}
+    other = cell(session, image_id, 2)
+    assert before.loc[other, "contact"] == 0 < after.loc[other, "contact"]
+    assert after.loc[other, "revision"] == before.loc[other, "revision"]
+    assert after.loc[other, "verdict"] == before.loc[other, "verdict"]
+    expected = measure(session.labels(image_id), session.pixels(image_id))
+    rows = after.set_index("label").sort_index()
+    pd.testing.assert_frame_equal(rows[list(MEASURED)], expected, check_names=False, rtol=1e-5)
+
+
+def test_undo_measures_the_neighbours_back(session, image_id):  # noqa: F811
+    start = state(session)
+    edit(session, image_id, "grow", labels=[1], px=20)
+    assert session.cells.of_image(image_id)["contact"].sum() > start[1]["contact"].sum()
+    session.history.undo()
+    assert_same(start, state(session))
+
+
 def test_what_is_stored_is_what_is_shown(session, image_id):  # noqa: F811
     edit(session, image_id, "split", points=[(0, 48), (30, 47)])
     edit(session, image_id, "delete", labels=[1])

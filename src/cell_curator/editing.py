@@ -15,6 +15,7 @@ knows no viewer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -25,6 +26,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cell_curator.core.cells import COLUMNS, CellTable
+from cell_curator.core.contact import beside
 from cell_curator.core.edits import (
     Box,
     LabelEdit,
@@ -43,13 +45,16 @@ from cell_curator.core.edits import (
 from cell_curator.core.edits_shape import fill_holes, grow, shrink, smooth
 from cell_curator.core.edits_split import split_by_line, split_by_seeds
 from cell_curator.core.jobs import UserError
-from cell_curator.core.measure import measure_part
+from cell_curator.core.measure import MEASURED, measure_part
+from cell_curator.core.measure_cells import PAD
 from cell_curator.core.pixel_runs import PixelRuns
 from cell_curator.io.project import Change
 
 if TYPE_CHECKING:
     from cell_curator.io.records import ImageRecord
     from cell_curator.session import Session
+
+_BOX = ["top", "left", "bottom", "right"]
 
 _BY_OTHERS = ("condition", "flow_error", "flags", "score", "cluster")
 """Columns that no tool sets; what others wrote there since a step stays when it is undone."""
@@ -214,7 +219,8 @@ class LabelStep:
             removed = tuple(before.index.difference(rows.index).tolist())
             detail = dict(self.detail) or {"image": session.image(image_id).name}
             labels = {image_id: new} if touched else {}
-            session.commit(Change(self.title, detail, cells=rows, removed=removed, labels=labels))
+            shown = pd.concat([rows, _neighbours(session, image_id, new, made, pd.concat([before, rows]))])
+            session.commit(Change(self.title, detail, cells=shown, removed=removed, labels=labels))
         note = f"{kept} px painted since stay as painted" if kept else ""
         return LabelStep(
             session, image_id, self.title, PixelRuns.of(made.inverse), _records(rows), _records(before), note=note
@@ -270,10 +276,12 @@ def paint(session: Session, image_id: int, labels: NDArray[np.integer[Any]], act
         new = made.applied(old)
         rows = measured_rows(session, record, new, made.touched, box)
         table = session.cells.of_image(image_id)
-        gone = table.index[table["label"].isin(made.touched - set(rows["label"]))].tolist()
+        touched = table[table["label"].isin(made.touched)]
+        gone = touched.index[~touched["label"].isin(rows["label"])].tolist()
         detail = {"image": record.name, "cells": rows.index.tolist(), "removed": gone}
         detail["pixels"] = PixelRuns.of(made).to_json()
-        session.commit(Change(action, detail, cells=rows, removed=tuple(gone), labels={image_id: new}))
+        shown = pd.concat([rows, _neighbours(session, image_id, new, made, pd.concat([touched, rows]))])
+        session.commit(Change(action, detail, cells=shown, removed=tuple(gone), labels={image_id: new}))
     return frozenset(int(i) for i in (*rows.index, *gone))
 
 
@@ -295,7 +303,7 @@ def measured_rows(
     """
     table = session.cells.of_image(record.image_id)
     before = table[table["label"].isin(touched)].reset_index().set_index("label")
-    for sides in before[["top", "left", "bottom", "right"]].itertuples(index=False):
+    for sides in before[_BOX].itertuples(index=False):
         box = union(box, sides)
     measured = measure_part(labels, session.pixels(record.image_id), touched, box)
     known = {**ids, **before["cell_id"].to_dict()}
@@ -312,6 +320,28 @@ def measured_rows(
         verdict="edited",
     )
     return CellTable(rows.set_index(pd.Index(cells, dtype="int64"))).frame
+
+
+def _neighbours(
+    session: Session, image_id: int, labels: NDArray[np.int32], made: LabelEdit, touched: pd.DataFrame
+) -> pd.DataFrame:
+    """Rows of cells whose own pixels are as they were, but beside which a cell changed, measured anew.
+
+    ``touched`` are the rows of the changed cells, as they were and as they are.
+    """
+    wide = functools.reduce(union, touched[_BOX].itertuples(index=False, name=None), made.box)
+    now, old = labels[window(wide)], session.label_view(image_id)[window(wide)]
+    seen = beside(labels, wide, among(now, made.touched) | among(old, made.touched), PAD) - made.touched
+    table = session.cells.of_image(image_id)
+    rows = table[table["label"].isin(seen)]
+    if not len(rows):
+        return rows
+    box = functools.reduce(union, rows[_BOX].itertuples(index=False, name=None))
+    fresh = measure_part(labels, session.pixels(image_id), rows["label"].tolist(), box).loc[rows["label"]]
+    old = rows[list(MEASURED)].to_numpy(float)
+    # a part of the image differs from the whole in the last digits
+    moved = ~np.isclose(fresh.to_numpy(float), old, rtol=1e-5, atol=1e-7, equal_nan=True).all(axis=1)
+    return rows.assign(**{name: fresh[name].to_numpy() for name in MEASURED})[moved]
 
 
 def _carried(rows: pd.DataFrame, now: pd.DataFrame, was: np.recarray[Any, Any] | None) -> pd.DataFrame:

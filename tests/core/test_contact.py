@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cell_curator.core.contact import longest_contact
+from cell_curator.core.contact import beside, longest_contact
 
 ROW = (20, 20, 40, 40)
 
@@ -35,3 +35,12 @@ def test_a_cell_alone_or_at_the_corner_has_no_neighbour():
     labels = np.zeros((20, 20), np.int32)
     labels[:5, :5] = 7
     assert longest_contact(labels, 7, (0, 0, 5, 5)) is None
+
+
+def test_cells_near_a_change_are_named_and_no_others(field):
+    changed = np.zeros((4, 6), bool)
+    changed[1:3, 1] = True
+    assert beside(field, (28, 54, 32, 60), changed, 6) == {2}
+    assert beside(field, (28, 54, 32, 60), changed, 5) == frozenset()
+    assert beside(field, (28, 54, 32, 60), changed, 60) == {1, 2, 3, 4}
+    assert beside(field, (0, 0, 2, 2), np.ones((2, 2), bool), 3) == frozenset()

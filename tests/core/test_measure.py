@@ -116,3 +116,39 @@ def test_flat_and_tiny_things_are_measured_without_a_warning():
     assert list(table.columns) == list(MEASURED)
     assert np.isfinite(table[["area", "solidity", "std_intensity", "focus", "neck", "saturated"]]).all(axis=None)
     assert (table["saturated"] == 0).all()
+
+
+def test_a_mask_that_would_sit_better_elsewhere_says_so(rng):
+    cell = _disc((120, 160), 60, 60, 14)
+    image = 100 + 400 * ndimage.gaussian_filter(cell * 1.0, 1) + rng.normal(0, 5, cell.shape)
+    on, off = (measure(_disc(cell.shape, 60, x, 14).astype(np.int32), image).loc[1] for x in (60, 74))
+    assert on["elsewhere"] < -0.2 < 0.2 < off["elsewhere"]
+    assert off["elsewhere_texture"] > on["elsewhere_texture"]
+    assert off["lopsided"] > 0.1 > on["lopsided"]
+    crowd = np.where(cell, 1, 2).astype(np.int32)
+    assert np.isnan(measure(crowd, image, [1]).loc[1, "elsewhere"])  # there is no background
+
+
+def test_levels_on_the_way_outwards_and_grain(rng):
+    cell, rim = _disc((80, 80), 40, 40, 14), _disc((80, 80), 40, 40, 18)
+    image = 100.0 - 60 * cell - 30 * _disc(cell.shape, 40, 40, 6) + 80 * (rim & ~cell)
+    there = measure(cell.astype(np.int32), image).loc[1]
+    inverse = measure(cell.astype(np.int32), 255 - image).loc[1]
+    assert there["halo"] > 0.5
+    assert inverse["halo"] == pytest.approx(-there["halo"], rel=1e-3)
+    assert inverse["core"] == pytest.approx(-there["core"], rel=1e-3)
+    assert abs(there["core"]) > 0.1
+    noisy = image + rng.normal(0, 8, image.shape)
+    grain = [measure(cell.astype(np.int32), one).loc[1, "grain"] for one in (noisy, ndimage.gaussian_filter(noisy, 3))]
+    assert grain[0] > 3 * grain[1]
+
+
+def test_the_halves_of_two_cells_are_rounder_than_the_whole_and_differ():
+    left, right = _disc((80, 120), 40, 42, 12), _disc((80, 120), 40, 64, 12)
+    pair = measure((left | right).astype(np.int32), 100 + 200.0 * left + 300.0 * (right & ~left)).loc[1]
+    one = measure(left.astype(np.int32), 100 + 200.0 * left).loc[1]
+    assert pair["halves"] > pair["solidity"] + 0.03
+    assert abs(one["halves"] - one["solidity"]) < 0.03
+    assert pair["two_tone"] > 0.5 > 0.05 > one["two_tone"]
+    seam = np.abs(np.indices(left.shape)[1] - 53) < 2
+    assert measure((left | right).astype(np.int32), 100 + 200.0 * ((left | right) & ~seam)).loc[1, "fold"] > 0.5

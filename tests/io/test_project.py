@@ -231,6 +231,7 @@ def test_a_project_of_the_first_version_is_brought_up_to_date(filled):
     since = ["saturated", "surround", "contrast", "texture_contrast", "offset", "edge", "edge_share", "edge_weakest"]
     since += ["contact", "seam_dip", "seam_bend", "joint_solidity", "joint_area", "neck", "valley"]
     since += ["overlapped", "pieces", "map_error", "map_isolation", "corrected"]
+    since += ["elsewhere", "elsewhere_texture", "lopsided", "core", "halo", "halves", "two_tone", "fold", "grain"]
     before = filled.cells().frame.assign(**dict.fromkeys(since, np.nan))
     filled.close()
     file = filled.folder / "project.sqlite"

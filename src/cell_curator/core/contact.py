@@ -1,4 +1,4 @@
-"""Which cell lies against which, and for how long a stretch of its outline."""
+"""Which cell lies against which, for how long a stretch of its outline, and which see that something changed."""
 
 from __future__ import annotations
 
@@ -37,3 +37,21 @@ def longest_contact(labels: NDArray[np.integer[Any]], label: int, box: Box, near
             values, counts = np.unique(near, return_counts=True)
             return int(values[counts.argmax()])
     return None
+
+
+def beside(labels: NDArray[np.integer[Any]], box: Box, changed: NDArray[np.bool_], reach_px: int) -> frozenset[int]:
+    """Labels that are there within ``reach_px`` of a change.
+
+    Parameters
+    ----------
+    labels
+        ``(Y, X)``, 0 = background.
+    box, changed
+        ``(top, left, bottom, right)``, and which of its pixels changed.
+    """
+    wide = grown(box, reach_px, labels.shape)
+    where = np.zeros((wide[2] - wide[0], wide[3] - wide[1]), np.uint8)
+    top, left = box[0] - wide[0], box[1] - wide[1]
+    where[top : top + changed.shape[0], left : left + changed.shape[1]] = changed
+    near = cv2.dilate(where, np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)) > 0
+    return frozenset(int(value) for value in np.unique(labels[window(wide)][near]) if value)

@@ -55,6 +55,15 @@ MEASURED: dict[str, str] = {
     "valley": "float64",
     "overlapped": "float64",
     "pieces": "float64",
+    "elsewhere": "float64",
+    "elsewhere_texture": "float64",
+    "lopsided": "float64",
+    "core": "float64",
+    "halo": "float64",
+    "halves": "float64",
+    "two_tone": "float64",
+    "fold": "float64",
+    "grain": "float64",
 }
 """Column name → dtype. Lengths in px, areas in px², positions in px (centroid), boxes half-open.
 
@@ -75,6 +84,13 @@ The rest tells how well the mask sits; all without unit unless said, and NaN whe
 - ``neck``: how narrow the narrowest place between two thick parts is, 0 (one part) to 1; ``valley``: how far the grey
   level falls between two bright parts. ``overlapped``: part of the convex hull that other cells cover.
 - ``pieces``: number.
+- ``elsewhere``: how much more would stand out from the background under the mask if it were moved by up to a radius
+  (logarithm of the ratio); ``elsewhere_texture`` the same of the length of the gradient; ``lopsided``: from the middle
+  of the mask to the middle of the gradients in it, in radii.
+- ``core``: grey level of the middle less that of the rim; ``halo``: next to the cell less farther away; both in units
+  of the spread of grey levels, as ``two_tone``, the difference of the two halves of the cell, and ``fold``, how far
+  grey levels fall on the line between them. ``halves``: solidity of both halves together.
+- ``grain``: root mean square of what smoothing (σ 1 px) takes away, grey levels.
 """
 
 _MARGIN = PAD + 8  # further than any figure but the joint ones looks, pictures included

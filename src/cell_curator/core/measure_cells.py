@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.measure_context import GAP, RING, contrast, joint, offset, outline, overlapped
 from cell_curator.core.measure_peaks import second_hump
+from cell_curator.core.measure_placement import elsewhere, grain, halves, lopsided, profile
 from cell_curator.core.measure_shapes import distance, moments, perimeter
 
 FIGURES = (
@@ -19,6 +20,7 @@ FIGURES = (
     "saturated", "surround", "contrast", "texture_contrast", "offset",
     "edge", "edge_share", "edge_weakest", "contact", "seam_dip", "seam_bend", "joint_solidity", "joint_area",
     "neck", "valley", "overlapped", "pieces",
+    "elsewhere", "elsewhere_texture", "lopsided", "core", "halo", "halves", "two_tone", "fold", "grain",
 )  # fmt: skip
 """Columns of what `figures` returns."""
 
@@ -136,6 +138,14 @@ def _one(
     out[27] = height / summit if summit > 0 else 0.0
     out[28] = second_hump(sign * cut[1].astype(np.float64), own, max(_HUMP * area, 3.0))[0] / spread
     out[29], out[30] = covered, pieces
+    corner = (box[0] - PAD, box[1] - PAD)
+    out[31] = elsewhere(labels, pictures[1], own, label, corner, out[15], math.sqrt(floors[0]))
+    out[32] = elsewhere(labels, pictures[2], own, label, corner, 0.0, math.sqrt(floors[1]))
+    out[33] = lopsided(cut[2], own, (cy, cx))
+    out[34], out[35] = profile(cut[1], own, there & (other == 0), inner, outer, spread)
+    out[36], out[37], dip = halves(cut[1], own, (cy, cx), spread)
+    out[38] = sign * dip
+    out[39] = grain(cut[0], cut[1], own)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

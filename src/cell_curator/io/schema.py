@@ -49,7 +49,10 @@ _SINCE_3 = (
     "saturated", "surround", "contrast", "texture_contrast", "offset", "edge", "edge_share", "edge_weakest",
     "contact", "seam_dip", "seam_bend", "joint_solidity", "joint_area", "neck", "valley", "overlapped", "pieces",
 )  # fmt: skip
-_SINCE_4 = ("map_error", "map_isolation", "corrected")
+_SINCE_4 = (
+    "map_error", "map_isolation", "corrected", "elsewhere", "elsewhere_texture", "lopsided", "core", "halo", "halves",
+    "two_tone", "fold", "grain",
+)  # fmt: skip
 
 _MIGRATIONS = {
     1: f"""
