@@ -86,14 +86,18 @@ def visible_region(
     return (int(low[0]), int(low[1]), int(high[0]), int(high[1])), float(step)
 
 
-def place_map(points: NDArray[np.floating], beside: Box) -> NDArray[np.float64]:
+def place_map(
+    points: NDArray[np.floating], beside: Box, *, like: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
     """Put ``(N, 2)`` map coordinates (x to the right, y up) to the right of a box, as high as it is.
 
-    Both axes are scaled alike, so that distances on the map keep their proportions.
+    Both axes are scaled alike, so that distances on the map keep their proportions. ``like``: the coordinates
+    that fill that place, if they are not ``points``.
     """
     top, _, bottom, right = beside
     height = bottom - top
-    low, high = points.min(axis=0), points.max(axis=0)
+    whole = points if like is None else like
+    low, high = whole.min(axis=0), whole.max(axis=0)
     unit = (points - (low + high) / 2) / max(float((high - low).max()), 1e-9) * 0.94
     placed = np.empty((len(points), 2))
     placed[:, 0] = (top + bottom) / 2 - unit[:, 1] * height

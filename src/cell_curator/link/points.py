@@ -1,146 +1,231 @@
-"""The map: every cell of every image as a point beside the image.
+"""The map: every cell of every image as a point beside the image, or in a viewer of its own.
 
-The layer is a projection of the session's embedding and cell table: nothing is read back from
-it but which point lies under the mouse. Points are told apart by the ``cell_id`` feature.
+What is drawn is a projection of the session's embedding and cell table: nothing is read back from
+it but which point lies under the mouse. While a network learns, `preview` shows the map as it forms.
+How points are drawn is the business of `map_dots` and `map_picture`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.colors import from_hex
-from cell_curator.link.colors import SELECTED, color_cells
+from cell_curator.link.colors import color_cells
 from cell_curator.link.geometry import Box, place_map
+from cell_curator.link.map_dots import MAP, MOST, Dots
+from cell_curator.link.map_moves import Moves
+from cell_curator.link.map_picture import Picture
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Points
 
+    from cell_curator.io.records import StoredEmbedding
+    from cell_curator.link.labels import Later
     from cell_curator.session import Session
 
-MAP = "map"
-_DOTS = 90  # points across the height of the map
+__all__ = ["MAP", "PointsBinder"]
+
+OWN_BOX: Box = (0.0, -1000.0, 1000.0, 0.0)
+"""What the map stands beside in a viewer of its own."""
+
+_DOTS = 90  # points across the height of a small map
+_MANY = 3000  # cells; of more, each point is smaller
 _REACH_PX = 7.0  # screen pixels within which a click still finds a point
+_SAME = 0.5  # a map on which fewer cells moved than this part is the same map
 
 
 class PointsBinder:
-    """Keeps the Points layer of one viewer on the embedding of one session."""
+    """Keeps the map of one viewer on the embedding of one session. ``later``: see `link.labels`."""
 
-    def __init__(self, session: Session, viewer: ViewerModel) -> None:
+    def __init__(self, session: Session, viewer: ViewerModel, *, later: Later) -> None:
         self._session = session
-        self._viewer = viewer
+        self._home = self.viewer = viewer
+        self._later = later
         self._ids: NDArray[np.int64] = np.empty(0, np.int64)
         self._rows: dict[int, int] = {}
-        self._colors = np.empty((0, 4), np.float32)
-        self._box: Box = (0.0, 0.0, 1.0, 1.0)
-        self.layer: Points | None = None
+        self._positions = np.empty((0, 2))
+        self._beside: Box = (0.0, 0.0, 1.0, 1.0)
+        self._preview: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+        self._last: StoredEmbedding | None = session.embedding
+        self._drawn: Dots | Picture | None = None
+        self._moves = Moves()
+        self.moved: frozenset[int] = frozenset()
+        """Cells that are elsewhere, or new, since the map was last brought up to date."""
         self.color_by = "cluster"
+
+    @property
+    def layer(self) -> Any:
+        """The layer that is drawn: Points, or an Image of very many; None without a map."""
+        return self._drawn.layer if self._drawn is not None else None
 
     @property
     def cell_ids(self) -> NDArray[np.int64]:
         """The cell of every point, in the order of the layer's data."""
         return self._ids
 
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """World position of every point, ``(N, 2)`` in the order of `cell_ids`."""
+        return self._positions
+
+    # ------------------------------------------------------------------ what is shown, and where
+
     def show(self, box: Box) -> None:
         """Draw the embedding, if there is one, beside ``box``."""
-        self._box = box
-        embedding = self._session.embedding
-        known = self._session.cells.frame.index
-        if embedding is None or not len(embedding.cell_id):
-            self.remove()
+        self._beside = box
+        self._draw()
+
+    def preview(self, cell_ids: NDArray[np.int64], map2d: NDArray[np.floating]) -> None:
+        """Draw a map that is not finished, of some of the cells, in place of the one that is stored."""
+        self._preview = np.asarray(cell_ids, np.int64), np.asarray(map2d, float)
+        self._draw()
+
+    def end_preview(self) -> None:
+        """Back to what is stored."""
+        if self._preview is not None:
+            self._preview = None
+            self._draw()
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether a map is shown that is not finished."""
+        return self._preview is not None
+
+    def move_to(self, viewer: ViewerModel | None) -> None:
+        """Show the map in another viewer, or (None) beside the image again."""
+        if self._drawn is not None:
+            self._drawn.remove()
+        self._drawn = None
+        self._moves.remove()
+        self.viewer = viewer or self._home
+        self._draw()
+
+    def follow_embedding(self) -> None:
+        """Another map is stored: draw it; if it is the one before with some cells elsewhere, show where they went."""
+        before, self._last = self._last, self._session.embedding
+        self._preview = None
+        self._draw()
+        self.show_moves(before)
+
+    def show_moves(self, before: StoredEmbedding | None) -> None:
+        """Draw a line from where cells were on the map ``before`` to where they are; forget older lines."""
+        now = self._session.embedding
+        self._moves.remove()
+        self.moved = frozenset()
+        if before is None or now is None or before is now:
             return
-        kept = np.isin(embedding.cell_id, known)
-        ids = np.asarray(embedding.cell_id)[kept]
-        if not len(ids):
-            self.remove()
+        both, new, was = np.intersect1d(now.cell_id, before.cell_id, return_indices=True)
+        elsewhere = np.any(now.map2d[new] != before.map2d[was], axis=1)
+        if elsewhere.sum() >= _SAME * max(len(both), 1):
+            return  # another map
+        self.moved = frozenset(both[elsewhere].tolist()) | frozenset(np.setdiff1d(now.cell_id, before.cell_id).tolist())
+        elsewhere &= np.isin(both, self._ids)
+        if self._drawn is None or not elsewhere.any():
             return
-        data = place_map(np.asarray(embedding.map2d, float)[kept], box)
-        same = np.array_equal(ids, self._ids)
-        self._ids = ids.astype(np.int64)
-        self._rows = {int(cell): row for row, cell in enumerate(self._ids)}
-        layer = self.layer
-        if layer is None or layer not in self._viewer.layers or not same:
-            self._replace(data)
-        elif not np.array_equal(layer.data, data):
-            layer.data = data
-        self.recolor()
+        shown = np.asarray(now.map2d, float)[np.isin(now.cell_id, self._ids)]
+        start = place_map(before.map2d[was[elsewhere]], self._box, like=shown)
+        end = self._positions[[self._rows[int(cell)] for cell in both[elsewhere]]]
+        self._moves.draw(self.viewer, start, end)
+
+    def forget_moves(self) -> None:
+        """Take the lines of moved cells away."""
+        self._moves.remove()
+        self.moved = frozenset()
+
+    def remove(self) -> None:
+        """Take the map out of the viewer."""
+        drawn, self._drawn = self._drawn, None
+        self._ids, self._rows, self._positions = np.empty(0, np.int64), {}, np.empty((0, 2))
+        self._moves.remove()
+        if drawn is not None:
+            drawn.remove()
+
+    # ------------------------------------------------------------------ colours, and who is chosen
 
     def recolor(self) -> None:
         """Colour the points by `color_by` and refresh their features."""
-        if self.layer is None:
+        if self._drawn is None:
             return
-        frame = self._session.cells.frame.loc[self._ids]
-        self.layer.features = {
-            "cell_id": self._ids,
-            "cluster": frame["cluster"].to_numpy(),
-            "condition": frame["condition"].to_numpy(),
-            "verdict": frame["verdict"].to_numpy(),
-        }
         # Colours are ranked over all cells, so that hiding some never recolours the others.
         everything = self._session.cells.frame
-        colors = color_cells(everything, self.color_by)
-        self._colors = colors[everything.index.get_indexer(self._ids)].astype(np.float32)
-        self._colors[(frame["verdict"] == "rejected").to_numpy(), 3] = 0.15
-        self.layer.face_color = self._colors
+        at = everything.index.get_indexer(self._ids)
+        colors = color_cells(everything, self.color_by)[at].astype(np.float32)
+        columns = {name: everything[name].to_numpy()[at] for name in ("cluster", "condition", "verdict")}
+        colors[columns["verdict"] == "rejected", 3] = 0.15
+        self._drawn.color(colors, {"cell_id": self._ids, **columns})
         self.highlight(self._session.selection.ids)
 
     def highlight(self, ids: frozenset[int]) -> None:
         """Draw the points of these cells larger and ringed."""
-        layer = self.layer
-        if layer is None:
-            return
-        rows = sorted(self._rows[cell] for cell in ids if cell in self._rows)
-        dot = self._dot()
-        size = np.full(len(self._ids), dot)
-        border = self._colors.copy()
-        size[rows] = 2.4 * dot
-        border[rows, :3] = from_hex(SELECTED)
-        border[rows, 3] = 1.0
-        layer.selected_data = set()  # setting colours while points are selected would overwrite them
-        layer.size = size
-        layer.border_color = border
-        layer.selected_data = set(rows)
+        if self._drawn is not None:
+            self._drawn.choose(np.array(sorted(self._rows[cell] for cell in ids if cell in self._rows), np.intp))
 
-    def at(self, position: tuple[float, float]) -> int | None:
-        """The cell whose point lies nearest to a world position, within a few screen pixels."""
+    # ------------------------------------------------------------------ which point lies where
+
+    def at(self, position: Any, viewer: Any = None) -> int | None:
+        """The cell whose point lies nearest to a world position of a viewer, within a few screen pixels."""
+        if viewer is not None and viewer is not self.viewer:
+            return None
         layer = self.layer
         if layer is None or not layer.visible or not len(self._ids):
             return None
-        distance = np.linalg.norm(np.asarray(layer.data) - np.asarray(position)[-2:], axis=1)
+        away = self._positions - np.asarray(position, float)[-2:]
+        distance = np.einsum("ij,ij->i", away, away)
         row = int(distance.argmin())
-        reach = max(self._dot() / 2, _REACH_PX / self._viewer.scene.camera.zoom)
-        return int(self._ids[row]) if distance[row] <= reach else None
+        reach = max(self._dot() / 2, _REACH_PX / self.viewer.scene.camera.zoom)
+        return int(self._ids[row]) if distance[row] <= reach**2 else None
 
     def position(self, cell_id: int) -> tuple[float, float] | None:
         """World position of a cell's point."""
         row = self._rows.get(cell_id)
-        if row is None or self.layer is None:
+        if row is None or self._drawn is None:
             return None
-        y, x = self.layer.data[row]
+        y, x = self._positions[row]
         return float(y), float(x)
 
-    def remove(self) -> None:
-        """Take the map out of the viewer."""
-        layer, self.layer = self.layer, None
-        self._ids, self._rows = np.empty(0, np.int64), {}
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+    # ------------------------------------------------------------------ inside
+
+    @property
+    def _box(self) -> Box:
+        return self._beside if self.viewer is self._home else OWN_BOX
 
     def _dot(self) -> float:
-        return (self._box[2] - self._box[0]) / _DOTS
+        smaller = max(1.0, (len(self._ids) / _MANY) ** 0.5)
+        return (self._box[2] - self._box[0]) / _DOTS / smaller
 
-    def _replace(self, data: NDArray[np.float64]) -> None:
-        from napari.layers import Points
+    def _draw(self) -> None:
+        ids, map2d = self._wanted()
+        kept = np.isin(ids, self._session.cells.frame.index)
+        ids = ids[kept].astype(np.int64)
+        if not len(ids):
+            self.remove()
+            return
+        same = np.array_equal(ids, self._ids)
+        if not same:
+            self._ids = ids
+            self._rows = {int(cell): row for row, cell in enumerate(ids.tolist())}
+        self._positions = place_map(map2d[kept], self._box)
+        if self._drawn is None or self._drawn.layer not in self.viewer.layers or not same:
+            self._replace()
+        else:
+            self._drawn.move(self._positions, self._dot())
+        self.recolor()
 
-        if self.layer is not None and self.layer in self._viewer.layers:
-            self._viewer.layers.remove(self.layer)
-        layer = Points(data, name=MAP, size=self._dot(), border_width=0.12, opacity=1.0)
-        layer.editable = False  # a stray Delete must not take points out of the map
-        self.layer = layer
-        active = self._viewer.layers.selection.active
-        self._viewer.layers.append(layer)
-        if active is not None:  # a new layer becomes the active one; the user's brush must not be taken away
-            self._viewer.layers.selection.active = active
+    def _wanted(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        if self._preview is not None:
+            return self._preview
+        embedding = self._session.embedding
+        if embedding is None:
+            return np.empty(0, np.int64), np.empty((0, 2))
+        return np.asarray(embedding.cell_id, np.int64), np.asarray(embedding.map2d, float)
+
+    def _replace(self) -> None:
+        if self._drawn is not None:
+            self._drawn.remove()
+        many = len(self._ids) > MOST
+        make: Callable[..., Dots | Picture] = Picture if many else Dots
+        more = (self._later,) if many else ()
+        self._drawn = make(self.viewer, self._positions, self._dot(), *more)

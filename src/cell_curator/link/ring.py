@@ -39,16 +39,17 @@ class Ring:
         if self._layer is None or self._layer not in self._viewer.layers:
             self._layer = self._added(above)
             self._drawn = None
+        if not self._layer.visible:  # first: napari does not slice a hidden layer, and would draw rows that are gone
+            self._layer.visible = True
         if wanted != self._drawn:  # selection and cells often change together; drawing takes 30 ms
             self._drawn = wanted
             self._layer.data = where
             self._layer.size = 1.5 * extent + 6
             self._fit()
-        self._layer.visible = True
 
     def hide(self) -> None:
         """No cell is selected here."""
-        if self._layer is not None:
+        if self._layer is not None and self._layer.visible:
             self._layer.visible = False
 
     def remove(self) -> None:

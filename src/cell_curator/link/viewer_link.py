@@ -21,12 +21,15 @@ from cell_curator.core.jobs import UserError
 from cell_curator.link.geometry import Region, to_data, to_world, visible_region
 from cell_curator.link.image import ImageBinder, Loaded, load
 from cell_curator.link.labels import LabelsBinder, Later
+from cell_curator.link.map_lasso import Lasso
 from cell_curator.link.points import PointsBinder
 from cell_curator.link.regions import RegionsBinder
 from cell_curator.link.ring import Ring
 
 if TYPE_CHECKING:
+    import pandas as pd
     from napari.components import ViewerModel
+    from numpy.typing import NDArray
 
     from cell_curator.session import Session
 
@@ -74,7 +77,8 @@ class ViewerLink:
         self.viewer = viewer
         self.image = ImageBinder(viewer)
         self.labels = LabelsBinder(session, viewer, later=later)
-        self.points = PointsBinder(session, viewer)
+        self.points = PointsBinder(session, viewer, later=later)
+        self.lasso = Lasso(session, self._in_reach)
         self.regions = RegionsBinder(session, viewer, later=later)
         self._background = background
         self._ring = Ring(viewer)
@@ -95,20 +99,15 @@ class ViewerLink:
         )
         for signal, slot in self._slots:
             signal.connect(slot, thread="main")
-        viewer.mouse_drag_callbacks.append(self._on_press)
-        viewer.mouse_move_callbacks.append(self._on_move)
+        self._follow_mouse(viewer)
         self._on_current(session.current_image)
 
     def unbind(self) -> None:
         """Save what is painted, let go of the session and take all layers out of the viewer."""
         for signal, slot in self._slots:
             signal.disconnect(slot, missing_ok=True)
-        for callbacks, callback in (
-            (self.viewer.mouse_drag_callbacks, self._on_press),
-            (self.viewer.mouse_move_callbacks, self._on_move),
-        ):
-            if callback in callbacks:
-                callbacks.remove(callback)
+        for one in {id(one): one for one in (self.points.viewer, self.viewer)}.values():
+            self._leave_mouse(one)
         self._wanted = None
         self._clear()
         self._ring.unbind()
@@ -133,8 +132,19 @@ class ViewerLink:
         self.viewer.scene.camera.center, self.viewer.scene.camera.zoom = self._view
         self._view = None
 
+    def place_map(self, viewer: ViewerModel | None) -> None:
+        """Show the map in a viewer of its own, where clicks and the lasso work as here; None: beside the image."""
+        before = self.points.viewer
+        if before is not self.viewer:
+            self._leave_mouse(before)
+        self.points.move_to(viewer)
+        if viewer is not None:
+            self._follow_mouse(viewer)
+            viewer.reset_view()
+        self._fit_view()
+
     def color_points(self, by: str) -> None:
-        """Colour the map by ``cluster``, ``condition``, ``image``, ``verdict`` or a measurement."""
+        """Colour the map by ``cluster``, ``condition``, ``image``, ``verdict``, ``corrected`` or a measurement."""
         self.points.color_by = by
         self.points.recolor()
 
@@ -203,7 +213,7 @@ class ViewerLink:
 
     def _on_embedding(self) -> None:
         had = self.points.layer is not None
-        self.points.show(self.image.box)
+        self.points.follow_embedding()
         if self.points.layer is not None and not had:
             self._fit_view()
 
@@ -243,16 +253,15 @@ class ViewerLink:
         camera = self.viewer.scene.camera
         return visible_region(self.image.shape, self.image.affine, camera.center, camera.zoom, self.viewer.canvas.size)
 
-    def _here(self) -> list[int]:
-        """The selected cells that lie in the image shown."""
-        frame = self.session.cells.frame
-        ids = [i for i in self.session.selection.ids if i in frame.index]
-        return [i for i in ids if int(frame.at[i, "image"]) == self.labels.image_id]
+    def _here(self) -> pd.DataFrame:
+        """Rows of the selected cells that lie in the image shown."""
+        rows = self.session.cells.of_image(-1 if self.labels.image_id is None else self.labels.image_id)
+        return rows[rows.index.isin(list(self.session.selection.ids))]
 
     def _choose_label(self) -> None:
         cells = self._here()
         if len(cells) == 1:
-            self.labels.select(int(self.session.row(cells[0])["label"]))
+            self.labels.select(int(cells["label"].iloc[0]))
 
     def _arrive(self) -> None:
         goal, image = self._goal, self.labels.image_id
@@ -278,8 +287,7 @@ class ViewerLink:
         self._view = None
 
     def _draw_ring(self) -> None:
-        rows = self.session.cells.frame.loc[self._here()]
-        self._ring.draw(rows, self.image.affine, len(self.image.layers) + 1)
+        self._ring.draw(self._here(), self.image.affine, len(self.image.layers) + 1)
 
     def _clear(self) -> None:
         self.labels.remove()
@@ -290,19 +298,45 @@ class ViewerLink:
 
     # viewer → session
 
-    def _on_press(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
-        if getattr(event, "button", 1) != 1 or self._is_drawing():
+    def _follow_mouse(self, viewer: ViewerModel) -> None:
+        viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.mouse_move_callbacks.append(self._on_move)
+        self.lasso.attach(viewer)
+
+    def _leave_mouse(self, viewer: ViewerModel) -> None:
+        self.lasso.detach(viewer)
+        for callbacks, callback in (
+            (viewer.mouse_drag_callbacks, self._on_press),
+            (viewer.mouse_move_callbacks, self._on_move),
+        ):
+            if callback in callbacks:
+                callbacks.remove(callback)
+
+    def _in_reach(self, viewer: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Cells that can be caught in a viewer, and where: points of the map, and cells of the image shown."""
+        cells, positions = [np.empty(0, np.int64)], [np.empty((0, 2))]
+        if viewer is self.points.viewer and self.points.layer is not None and self.points.layer.visible:
+            cells.append(self.points.cell_ids)
+            positions.append(self.points.positions)
+        if viewer is self.viewer and self.labels.image_id is not None:
+            rows = self.session.cells.of_image(self.labels.image_id)
+            cells.append(rows.index.to_numpy(np.int64))
+            positions.append(to_world(self.image.affine, rows[["y", "x"]].to_numpy(float)))
+        return np.concatenate(cells), np.concatenate(positions)
+
+    def _on_press(self, viewer: Any, event: Any) -> Generator[None, None, None]:
+        if getattr(event, "button", 1) != 1 or self._is_drawing(viewer):
             return
         start = np.asarray(event.pos, float)
         yield
         while event.type == "mouse_move":
             yield
         if np.abs(np.asarray(event.pos, float) - start).max() <= _CLICK_PX:
-            self._clicked(event)
+            self._clicked(viewer, event)
 
-    def _clicked(self, event: Any) -> None:
-        on_map = self.points.at(event.position)
-        cell = on_map if on_map is not None else self._cell_at(event.position)
+    def _clicked(self, viewer: Any, event: Any) -> None:
+        on_map = self.points.at(event.position, viewer)
+        cell = on_map if on_map is not None else self._cell_at(event.position, viewer)
         modifiers = {str(getattr(m, "name", m)).lower() for m in getattr(event, "modifiers", ())}
         if modifiers & {"shift", "control"}:
             if cell is not None:
@@ -311,20 +345,24 @@ class ViewerLink:
             self.go_to(on_map)
         elif cell is not None:
             self.session.selection.set({cell})
-        elif self._inside(event.position):
+        elif viewer is not self.viewer or self._pixel(event.position) is not None:
             self.session.selection.clear()
 
-    def _on_move(self, _viewer: Any, event: Any) -> None:
+    def _on_move(self, viewer: Any, event: Any) -> None:
         if getattr(event, "is_dragging", False):
             return
-        over = self.points.at(event.position)
+        over = self.points.at(event.position, viewer)
         if over is None:
-            over = self._cell_at(event.position)
+            over = self._cell_at(event.position, viewer)
         if over != self._over:
             self._over = over
             self.hovered.emit(over)
 
-    def _is_drawing(self) -> bool:
+    def _is_drawing(self, viewer: Any) -> bool:
+        if self.lasso.on:
+            return True
+        if viewer is not self.viewer:
+            return False
         layer = self.labels.layer
         active = self.viewer.layers.selection.active
         painting = layer is not None and active is layer and str(layer.mode) not in ("pan_zoom", "pick")
@@ -338,11 +376,8 @@ class ViewerLink:
         height, width = self.image.shape
         return (row, column) if 0 <= row < height and 0 <= column < width else None
 
-    def _inside(self, position: Any) -> bool:
-        return self._pixel(position) is not None
-
-    def _cell_at(self, position: Any) -> int | None:
-        pixel = self._pixel(position)
+    def _cell_at(self, position: Any, viewer: Any) -> int | None:
+        pixel = self._pixel(position) if viewer is self.viewer else None
         layer, image_id = self.labels.layer, self.labels.image_id
         if pixel is None or layer is None or image_id is None or not layer.visible:
             return None
