@@ -1,3 +1,5 @@
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -68,3 +70,17 @@ def test_frames_of_one_file_may_look_alike_but_not_be_equal(images, rng):
     assert {number: [one.text for one in those] for number, those in found.items()} == {
         8: ["the same picture as second"]
     }
+
+
+def test_dark_cells_on_a_bright_ground_are_no_uneven_light(images):
+    looks = {
+        number: look((60_000 - 60 * image).clip(0, 65535).astype(np.uint16)) for number, image in enumerate(images)
+    }
+    assert flags(looks, dict.fromkeys(looks, 14.0)) == {}
+
+
+def test_a_large_image_is_looked_at_fast(rng):
+    image = rng.integers(0, 4000, (2048, 2048)).astype(np.uint16)
+    start = time.perf_counter()
+    look(image)
+    assert time.perf_counter() - start < 5  # 0.5 s; a wide blur at full size took 29 s

@@ -27,6 +27,7 @@ FLAGS: dict[str, str] = {
 """What may be wrong with an image, by key."""
 
 _TILES = 8  # for uneven light
+_COARSE = 128  # px of the picture in which uneven light is looked at
 _SMALL = 32  # side of the picture by which duplicates are known
 _ALIKE = 0.998
 _FEWEST = 5  # images to compare with
@@ -95,11 +96,10 @@ def look(pixels: NDArray[np.generic]) -> ImageLook:
     saturated = 0.0 if flat or at_top * grey.size < 4 else 100 * at_top
     unit = np.zeros_like(grey) if flat else ((grey - low) / (high - low)).clip(0, 1)
     noise = noise_sigma(unit)
-    coarse = cv2.GaussianBlur(unit, (0, 0), max(min(unit.shape) / 8, 1.0))  # uneven light is no detail
     small = cv2.resize(unit, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
     small = (small - small.mean()) / max(float(small.std()), 1e-6)
     return ImageLook(
-        focus=measure_quality(unit).focus / max(float((unit - coarse).var()), 1e-6),
+        focus=measure_quality(unit).focus / max(float((unit - _coarse(unit)).var()), 1e-6),
         saturated=saturated,
         signal=0.0 if flat else float(unit.std()) / max(noise, 1e-3),
         unevenness=_unevenness(unit),
@@ -108,12 +108,26 @@ def look(pixels: NDArray[np.generic]) -> ImageLook:
     )
 
 
+def _coarse(unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What varies over an eighth of the image and more: uneven light is no detail."""
+    height, width = unit.shape
+    shrink = max(max(unit.shape) / _COARSE, 1.0)  # a blur this wide takes seconds at full size
+    size = max(round(width / shrink), 1), max(round(height / shrink), 1)
+    small = cv2.resize(unit, size, interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(small, (0, 0), max(min(size) / 8, 1.0))
+    grown: NDArray[np.float32] = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
+    return grown
+
+
 def _unevenness(unit: NDArray[np.float32]) -> float:
-    """Range of the background over tiles: the darkest fifth of each, of the middle nine tenths of them."""
+    """Range of the background over tiles, of the middle nine tenths of them.
+
+    The background is the darkest fifth of each tile or, where cells are dark, the brightest: whichever is more even.
+    """
     rows, columns = (np.array_split(np.arange(size), min(_TILES, size)) for size in unit.shape)
-    darkest = [np.percentile(unit[np.ix_(r, c)], 20) for r in rows for c in columns]
-    low, high = np.percentile(darkest, [5, 95])
-    return 100 * float(high - low)
+    levels = np.array([np.percentile(unit[np.ix_(r, c)], [20, 80]) for r in rows for c in columns])
+    low, high = np.percentile(levels, [5, 95], axis=0)
+    return 100 * float((high - low).min())
 
 
 def flags(
