@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 from cell_curator.core.clustering import ClusterParameters, cluster
 from cell_curator.core.jobs import Progress, UserError, drive
 from cell_curator.engines.vae import VaeParameters
-from cell_curator.engines.vae.loss import VaeLoss, loss, reconstruction_error
+from cell_curator.engines.vae.loss import VaeLoss, reconstruction_error
 from cell_curator.engines.vae.model import encode, load_model, reconstruct, save_model
 from cell_curator.engines.vae.network import build
 from cell_curator.engines.vae.progress import Embedding, VaeProgress
@@ -151,50 +151,6 @@ def test_training_with_masks_ignores_the_background(cells):
     got = drive(train(striped, masks, groups, QUICK.model_copy(update={"background": 0.0, "steps": 80})))
     wrong = np.abs(reconstruct(got.model, striped) - striped)
     assert wrong[masks].mean() < 0.15 < wrong[~masks].mean()
-
-
-def test_a_perfect_picture_has_no_error():
-    picture = torch.rand((3, 1, 8, 8)).clamp(0.01, 0.99)
-    for kind in ("bce", "mse", "gaussian"):
-        network = build(QUICK.model_copy(update={"loss": kind}), 8)
-        error = reconstruction_error(network, picture, torch.logit(picture), torch.ones_like(picture), kind)
-        assert torch.allclose(error, torch.zeros(3), atol=1e-3)
-
-
-@pytest.mark.parametrize("kind", ["bce", "mse", "gaussian"])
-def test_both_terms_are_summed_per_cell_and_averaged_over_the_batch(kind):
-    """A batch of the same cell twice has the loss of that cell once: β means β."""
-    params = VaeParameters(latent=4, width=4, loss=kind, free_bits=0.1)
-    network = build(params, 16)
-    network.modules.eval()
-    one = torch.rand((1, 1, 16, 16))
-    noise = torch.zeros((1, 4))
-
-    def of(count: int, beta: float) -> VaeLoss:
-        pictures = one.repeat(count, 1, 1, 1)
-        return loss(network, pictures, torch.ones_like(pictures), params, beta=beta, noise=noise.repeat(count, 1))
-
-    for term in ("total", "reconstruction", "kl"):
-        assert torch.allclose(getattr(of(1, 2.0), term), getattr(of(5, 2.0), term), rtol=1e-4)
-    free = of(1, 1.0).total - of(1, 0.0).total
-    assert torch.allclose(of(1, 3.0).total - of(1, 0.0).total, 3 * free, rtol=1e-3)
-    mean, log_variance = network.posterior(one)
-    target = torch.distributions.Normal(torch.zeros(4), torch.ones(4))
-    exact = torch.distributions.kl_divergence(torch.distributions.Normal(mean[0], (log_variance[0] / 2).exp()), target)
-    assert torch.allclose(of(1, 2.0).kl, exact.sum(), rtol=1e-4)
-    assert torch.allclose(free, exact.clamp(min=0.1).sum(), rtol=1e-2)
-
-
-@pytest.mark.parametrize("model", ["vae", "dense", "cvae", "cvae-mixed"])
-@pytest.mark.parametrize("size", [5, 8, 12, 28, 30, 72, 101])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_any_patch_size_and_number_of_channels(model, size, channels):
-    """Sizes that do not divide by 4 are padded inside and come back as they were."""
-    network = build(VaeParameters(model=model, latent=3, width=4), size, channels, conditions=2)
-    network.modules.eval()
-    mean, log_variance = network.posterior(torch.zeros((2, channels, size, size)))
-    assert mean.shape == log_variance.shape == (2, 3)
-    assert network.decode(mean).shape == (2, channels, size, size)
 
 
 def test_split_holds_back_whole_images():

@@ -37,6 +37,7 @@ def loss(
     noise: Tensor,
     conditions: Tensor | None = None,
     shown: Tensor | None = None,
+    entropy: Tensor | None = None,
 ) -> VaeLoss:
     """The loss of a batch.
 
@@ -56,10 +57,12 @@ def loss(
         ``(N,)`` int64, for the decoder alone.
     shown
         What the encoder sees, if it is not ``images``.
+    entropy
+        `entropies` of the pictures, where they are known already.
     """
     mean, log_variance = network.posterior(images if shown is None else shown)
     logits = network.decode(mean + noise * (0.5 * log_variance).exp(), conditions)
-    error = reconstruction_error(network, images, logits, weights, params.loss).mean()
+    error = reconstruction_error(network, images, logits, weights, params.loss, entropy).mean()
     charge = 0.0
     if params.loss == "gaussian":  # what a picture of this noise costs at best
         counted = (weights.expand(len(images), 1, *images.shape[2:]).sum() / len(images)) * images.shape[1]
@@ -69,7 +72,9 @@ def loss(
     return VaeLoss(total=error + charge + beta * charged.sum(), reconstruction=error, kl=units.sum())
 
 
-def reconstruction_error(network: Network, images: Tensor, logits: Tensor, weights: Tensor, kind: str) -> Tensor:
+def reconstruction_error(
+    network: Network, images: Tensor, logits: Tensor, weights: Tensor, kind: str, entropy: Tensor | None = None
+) -> Tensor:
     """``(N,)`` divergence of the reconstruction from each picture, summed over its weighted pixels; 0 = perfect.
 
     ``bce``: binary cross-entropy less the entropy of the picture itself: the gradient of the published
@@ -77,17 +82,27 @@ def reconstruction_error(network: Network, images: Tensor, logits: Tensor, weigh
     difference over the variance that was learned.
     """
     from torch.nn.functional import binary_cross_entropy_with_logits
-    from torch.special import entr
 
     if kind == "bce":
         cross = binary_cross_entropy_with_logits(logits, images, reduction="none")
-        each = cross - entr(images) - entr(1 - images)
-    else:
-        each = (logits.sigmoid() - images) ** 2
-        if kind == "gaussian":
-            each = 0.5 * each * (-2 * log_noise(network)).exp()
+        least = entropies(images, weights) if entropy is None else entropy
+        return (cross * weights).sum(dim=(1, 2, 3)) - least
+    each = (logits.sigmoid() - images) ** 2
+    if kind == "gaussian":
+        each = 0.5 * each * (-2 * log_noise(network)).exp()
     error: Tensor = (each * weights).sum(dim=(1, 2, 3))
     return error
+
+
+def entropies(images: Tensor, weights: Tensor) -> Tensor:
+    """``(N,)`` cross-entropy of each picture with itself, the least there is. Turning or flipping leaves it as it is.
+
+    Its logarithms would be a twentieth of a training step.
+    """
+    from torch.special import entr
+
+    least: Tensor = ((entr(images) + entr(1 - images)) * weights).sum(dim=(1, 2, 3))
+    return least
 
 
 def kl_of_units(mean: Tensor, log_variance: Tensor) -> Tensor:

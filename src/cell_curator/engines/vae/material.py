@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import UserError
+from cell_curator.engines.vae.loss import entropies
+from cell_curator.engines.vae.model import BATCH
 from cell_curator.engines.vae.network import architecture
 from cell_curator.engines.vae.parameters import VaeParameters
 from cell_curator.engines.vae.state import fingerprint
@@ -41,6 +43,8 @@ class Material:
         How much pixels outside the cell count.
     fingerprint
         Of pixels, conditions and split.
+    entropy
+        Tensor ``(N,)``, `loss.entropies` of each cell; None where the loss needs none.
     """
 
     images: Tensor
@@ -51,6 +55,7 @@ class Material:
     ids: NDArray[np.int64]
     background: float
     fingerprint: str
+    entropy: Tensor | None = None
 
     def weights(self, rows: Tensor) -> Tensor:
         """How much each pixel of these cells counts, ``(n, 1, P, P)`` or ``(1, 1, 1, 1)``."""
@@ -81,7 +86,7 @@ def prepare(
     pixels = torch.from_numpy(np.ascontiguousarray(images, np.float32))
     inside = torch.from_numpy(masks.astype(np.float32))[:, None] if params.background < 1 else None
     told = np.asarray(conditions, np.int64) if conditioned else np.zeros(0, np.int64)
-    return Material(
+    material = Material(
         images=pixels if pixels.ndim == 4 else pixels[:, None],
         inside=inside,
         conditions=torch.from_numpy(told.copy()) if conditioned else None,
@@ -91,6 +96,10 @@ def prepare(
         background=params.background,
         fingerprint=fingerprint(images, masks, validation, told, repr(names if conditioned else ())),
     )
+    if params.loss != "bce":
+        return material
+    rows = torch.arange(len(images)).split(BATCH)
+    return replace(material, entropy=torch.cat([entropies(material.images[r], material.weights(r)) for r in rows]))
 
 
 def check(

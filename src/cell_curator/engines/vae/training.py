@@ -172,7 +172,7 @@ class _Run:
             for part in ENCODER:
                 self.network.modules[part].requires_grad_(False)
         learned = [weight for weight in self.network.modules.parameters() if weight.requires_grad]
-        self.optimiser: Any = torch.optim.Adam(learned, lr=params.learning_rate)
+        self.optimiser: Any = torch.optim.Adam(learned, lr=params.learning_rate, fused=True)
         self.batches = Batches(np.flatnonzero(~material.validation), params.batch, params.seed)
         order = np.random.default_rng(params.seed).permutation(np.flatnonzero(material.validation))
         self.checked = torch.from_numpy(order[:_MOST_VALIDATION])
@@ -274,10 +274,18 @@ class _Run:
         import torch
 
         noise = torch.randn((len(images), self.params.latent), generator=random)
-        told = self.material.told(rows)
+        known = self.material.entropy
         with quick_arithmetic(self.bfloat16):
             return loss(
-                self.network, images, weights, self.params, beta=beta, noise=noise, conditions=told, shown=shown
+                self.network,
+                images,
+                weights,
+                self.params,
+                beta=beta,
+                noise=noise,
+                conditions=self.material.told(rows),
+                shown=shown,
+                entropy=None if known is None else known[rows],
             )
 
     def _look(self, since: float, seen: VaeProgress | None = None, *, waiting: bool = False) -> VaeProgress:
