@@ -21,6 +21,7 @@ from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.volumes import StackParameters
 from cell_curator.io.images import read_info
 from cell_curator.io.project import Change, Project
+from cell_curator.mapping import note_cluster, refresh, rename_cluster
 from cell_curator.marking import mark, reshape, unmark, unmark_region
 from cell_curator.project_models import models_folder
 from cell_curator.series import join
@@ -141,6 +142,18 @@ class Replay:
         """Score, map or cluster the cells."""
         drive(getattr(self.session, job)())
 
+    def refresh_map(self) -> None:
+        """Bring the map up to date."""
+        drive(refresh(self.session))
+
+    def rename_cluster(self, number: int, name: str) -> None:
+        """Call a cluster something else."""
+        rename_cluster(self.session, number, name)
+
+    def note_cluster(self, number: int, text: str) -> None:
+        """Write something about a cluster."""
+        note_cluster(self.session, number, text)
+
     def close(self) -> None:
         """Close the project."""
         self.session.close()
@@ -253,4 +266,7 @@ _LINES: Mapping[str, Callable[[Entry], str]] = {
     "condition": lambda detail: _call("condition", detail["images"], detail["condition"]),
     "remove images": lambda detail: _call("remove_images", detail["images"]),
     "turn": lambda detail: _call("turn", detail["image"], detail["angle_deg"]),
+    "refresh map": lambda detail: _call("refresh_map"),
+    "rename cluster": lambda detail: _call("rename_cluster", detail["cluster"], detail["to"]),
+    "note on cluster": lambda detail: _call("note_cluster", detail["cluster"], detail["to"]),
 }
