@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -367,3 +369,13 @@ def test_the_history_of_a_thousand_edits_is_small(session, image_id):  # noqa: F
         size += sys.getsizeof(step.runs.data) + step.was.nbytes + step.becomes.nbytes + sys.getsizeof(step.detail)
     assert size / 20 < 5_000
     assert len(CIRCLES) == 4
+
+
+def test_a_correction_notes_when_it_was_and_undo_forgets_it(session):  # noqa: F811
+    image_id = session.current_image
+    cell, before = session.cell_at(image_id, 1), time.time()
+    edit(session, image_id, "grow", labels=[1], px=1)
+    assert before <= session.row(cell)["corrected"] <= time.time()
+    assert session.row(session.cell_at(image_id, 2))["corrected"] < before  # painted when the project was made
+    session.undo()
+    assert session.row(cell)["corrected"] < before

@@ -16,6 +16,7 @@ knows no viewer.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -318,6 +319,7 @@ def measured_rows(
         cluster=before["cluster"].reindex(measured.index, fill_value=-1),
         condition=record.condition,
         verdict="edited",
+        corrected=time.time(),
     )
     return CellTable(rows.set_index(pd.Index(cells, dtype="int64"))).frame
 

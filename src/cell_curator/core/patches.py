@@ -43,6 +43,18 @@ class PatchParameters(Parameters):
     size: int = parameter(
         64, "Patch size", "Edge of the square patch; a multiple of 4.", unit="px", ge=8, le=512, step=4
     )
+    masked: bool = parameter(
+        False,
+        "Black surroundings",
+        "resize: everything but the cell is black, as with mask.",
+        more=True,
+    )
+    turn: Literal["image", "own"] = parameter(
+        "image",
+        "Turn",
+        "image: as the image was turned, so that cells keep their direction to the grooves. own: each cell's long axis "
+        "upright and its heavier end below, so that direction does not count.",
+    )
     margin: int = parameter(
         2, "Margin", "Surroundings kept around the cell's box.", unit="px", ge=0, le=64, step=1, more=True
     )
@@ -99,7 +111,8 @@ def cut(
     params
         How to cut.
     angle_deg
-        Counter-clockwise turn, as `skimage.transform.rotate`, that makes the grooves vertical.
+        Counter-clockwise turn, as `skimage.transform.rotate`, that makes the grooves vertical; of no account where
+        each cell is turned to its own axis.
 
     Returns
     -------
@@ -124,11 +137,12 @@ def cut(
         clipped=np.zeros(count, bool),
     )
     for index, (value, box) in enumerate(zip(wanted, boxes, strict=True)):
-        if angle_deg % 360 == 0:
+        angle = angle_deg if params.turn == "image" else own_turn(labels[box[0] : box[2], box[1] : box[3]] == value)
+        if angle % 360 == 0:
             crop, mask = _straight(picture, labels, value, box, params.margin)
         else:
-            crop, mask = _turned(picture, labels, value, box, params.margin, angle_deg)
-        if params.method == "mask":
+            crop, mask = _turned(picture, labels, value, box, params.margin, angle)
+        if params.method == "mask" or (params.method == "resize" and params.masked):
             crop = crop * mask
         if params.method == "resize":
             crop, mask = _fill(crop, mask, size)
@@ -136,6 +150,24 @@ def cut(
         _centre(mask, result.masks[index])
         result.clipped[index] = np.count_nonzero(result.masks[index]) < np.count_nonzero(mask)
     return result
+
+
+def own_turn(mask: NDArray[np.bool_]) -> float:
+    """Counter-clockwise turn in degrees that puts a cell's long axis upright and its heavier end below.
+
+    The long axis is that of the ellipse with the same second moments; the heavier end is the one nearer to the middle
+    of mass. A round cell has no axis and gets one by chance, the same each time.
+    """
+    rows, cols = np.nonzero(mask)
+    if len(rows) < 2:
+        return 0.0
+    points = np.stack([cols - cols.mean(), rows - rows.mean()])
+    x, y = np.linalg.eigh(points @ points.T)[1][:, 1]
+    along = np.array([x, y]) @ points
+    if (along**3).sum() > 0:  # the long, light tail points this way: it goes up
+        x, y = -x, -y
+    # the heavier end lies in direction (x, y) and is to point down, which is +y; see `_turned`
+    return float(np.rad2deg(np.arctan2(-x, y)))
 
 
 def unit_range(image: NDArray[Any]) -> NDArray[np.float32]:

@@ -74,7 +74,10 @@ def scale_colors(steps: int) -> list[str]:
 
 
 def color_cells(frame: pd.DataFrame, by: str) -> RGBA:
-    """One colour per row of a cell table, by ``cluster``, ``verdict``, a word or a measurement."""
+    """One colour per row of a cell table, by ``cluster``, ``verdict``, a word or a measurement.
+
+    By ``corrected``, the cell corrected last is brightest, and those that never were are grey.
+    """
     if by == "cluster":
         return cluster_rgba(frame["cluster"].to_numpy(np.int64))
     if by == "verdict":
