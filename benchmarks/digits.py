@@ -227,9 +227,7 @@ def main() -> None:
     figures = []
     for latent in (16, 32):
         title = f"label-free conv VAE z{latent}, Gaussian mixture on the latent, {name}"
-        best_known = dict(
-            zip(("accuracy", "silhouette", "davies_bouldin", "calinski_harabasz"), PUBLISHED[name, latent])
-        )
+        known = dict(zip(SCORES, PUBLISHED[name, latent], strict=True))
         figures.append(figure(title, scores[latent], known["accuracy"], GOALS[name][latent], published=known, **about))
     title = f"label-free VAE that ignores small changes, UMAP 10-D, Gaussian mixture, {name}"
     figures.append(figure(title, scores["best"], LEAKED[name], GOALS[name]["best"], **about))
