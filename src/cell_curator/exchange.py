@@ -29,6 +29,7 @@ from cell_curator.io.project import Change
 from cell_curator.io.recipes import write_recipe
 from cell_curator.io.records import ImageRecord
 from cell_curator.marking import mark
+from cell_curator.results import REVIEW, save_review
 from cell_curator.session import Session
 
 _MASK_ENDINGS = ("_cp_masks", "_masks", "_labels", "_seg")
@@ -88,7 +89,7 @@ def export(session: Session, out: Path, form: Format, *, rejected: bool = False)
     if form is csv.FORMAT and files[0] != out:
         angles = {record.name: record.angle_deg for record in session.images if record.angle_deg is not None}
         write_recipe(out / "recipe.json", session.get(Recipe), angles)
-        files = (*files, out / "recipe.json")
+        files = (*files, out / "recipe.json", save_review(session, out / REVIEW))
     if out.is_dir() and session.regions():
         write_marks(out / MARKS, session.regions(), {record.image_id: record.name for record in session.images})
         files = (*files, out / MARKS)

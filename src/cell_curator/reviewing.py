@@ -7,9 +7,11 @@ ranking it judges. It counts the cells that count when the sample is drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cell_curator.core import clean
 from cell_curator.core.audit import CONFIDENCE, Audit, draw, interval, needed
@@ -17,6 +19,7 @@ from cell_curator.core.clean import CleanParameters, Step
 from cell_curator.core.jobs import UserError
 from cell_curator.core.outliers import FLAGGED, REASONS, OutlierParameters, suspicions
 from cell_curator.core.verdict_model import Learned, learn
+from cell_curator.doubtful_images import ImageReport, image_report
 from cell_curator.io.project import Change
 from cell_curator.session import Session
 
@@ -47,6 +50,8 @@ class AuditState:
         How many cells the sample stands for.
     left_out
         How many were drawn but are gone or changed since.
+    more
+        How many more cells, all of them good, until the share of bad ones is at most what was asked for.
     text
         For the user, and for a paper.
     """
@@ -58,6 +63,7 @@ class AuditState:
     interval: tuple[float, float]
     population: int
     left_out: int
+    more: int
     text: str
 
     @property
@@ -160,22 +166,69 @@ def _state(session: Session, made: Audit, bound: float = BOUND) -> AuditState:
     bad, n = sum(verdicts.values()), len(verdicts)
     low, high = interval(bad, n)
     left_out = len(made.cells) - len(kept)
+    more = needed(bad, n, bound)
     text = _text(bad, n, made, bound, left_out)
-    return AuditState(kept, verdicts, n, bad, (low, high), made.population, left_out, text)
+    return AuditState(kept, verdicts, n, bad, (low, high), made.population, left_out, more, text)
 
 
 def _text(bad: int, n: int, made: Audit, bound: float, left_out: int) -> str:
     gone = f" {left_out} drawn cells are gone or were changed since and are left out." if left_out else ""
+    more = needed(bad, n, bound)
     if not n:
-        return f"None of {len(made.cells)} cells looked at yet.{gone}"
+        outlook = f" {more:,} good ones and no bad one would show at most {bound:.1%}."
+        return f"None of {len(made.cells)} cells looked at yet.{outlook}{gone}"
     low, high = interval(bad, n)
     said = (
         f"{bad} of {n} cells are bad ({bad / n:.1%}; {CONFIDENCE:.0%} confidence: {low:.1%} to {high:.1%}),"
         f" a random sample of {made.population:,}: at most {high:.1%} bad cells."
     )
-    more = needed(bad, n, bound)
     outlook = f" {more:,} more good ones would show at most {bound:.1%}." if more else ""
     return f"{said}{outlook}{gone}"
+
+
+def record(session: Session) -> dict[str, Any]:
+    """What is known of how clean the set is, as plain values to be kept beside the data."""
+    frame, names = session.cells.frame, {image.image_id: image.name for image in session.images}
+    made, found = _stored(session), image_report(session)
+    images = None if found is None else _images(found, names)
+    return {
+        "cells_that_count": session.get(CleanParameters).model_dump(mode="json"),
+        "funnel": [asdict(step) for step in funnel(session)],
+        "audit": None if made is None else _audit_record(_state(session, made), made, frame, names),
+        "images_that_look_wrong": images,
+    }
+
+
+def _images(found: ImageReport, names: Mapping[int, str]) -> dict[str, Any]:
+    flagged = {names[image]: {flag.key: flag.text for flag in those} for image, those in found.flags.items()}
+    unread = {names[image]: reason for image, reason in found.unread}
+    return {"looked_at": found.looked_at, "flagged": flagged, "unread": unread}
+
+
+def _audit_record(state: AuditState, made: Audit, frame: pd.DataFrame, names: Mapping[int, str]) -> dict[str, Any]:
+    low, high = state.interval
+    there = frame.reindex(list(state.cells))
+    return {
+        "sentence": state.text,
+        "seed": made.seed,
+        "population": state.population,
+        "drawn": len(made.cells),
+        "left_out": state.left_out,
+        "judged": state.decided,
+        "bad": state.bad,
+        "low": low,
+        "high": high,
+        "confidence": CONFIDENCE,
+        "cells": [
+            {
+                "cell_id": cell,
+                "image": None if image != image else names.get(int(image)),
+                "label": None if label != label else int(label),
+                "bad": state.verdicts.get(cell),
+            }
+            for cell, image, label in zip(state.cells, there["image"], there["label"], strict=True)
+        ],
+    }
 
 
 # ---------------------------------------------------------------------- cells

@@ -39,6 +39,7 @@ from cell_curator.mapping import cut_patches as cut_patches
 from cell_curator.mapping import embed as embed
 from cell_curator.mapping import recluster as recluster
 from cell_curator.project_models import recipe_note, resolved
+from cell_curator.remeasuring import remeasure
 from cell_curator.series import check_complete, files, join
 
 if TYPE_CHECKING:
@@ -222,9 +223,10 @@ def _segment_stack(session: Session, planes: tuple[ImageRecord, ...], stack: Sta
 def score_outliers(session: Session) -> Job[int]:
     """Score every cell and put the reasons into its flags; returns how many are flagged."""
     yield Progress(0.0, "scoring cells")
-    frame = session.cells.frame
-    if not len(frame):
+    if not len(session.cells):
         return 0
+    yield from scaled(remeasure(session), 0.0, 0.9)
+    frame = session.cells.frame
     scores = score(frame, session.get(OutlierParameters))
     rows = frame.assign(score=scores["score"], flags=scores["reasons"])
     flagged = int((rows["flags"] != "").sum())

@@ -20,6 +20,7 @@ from cell_curator.core.jobs import Job, Progress
 from cell_curator.core.parameters import Parameters
 from cell_curator.io import report_parts as parts
 from cell_curator.io.atomic import write_atomic
+from cell_curator.io.report_review import ReportReview, review_part
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class ReportContent:
     notes: tuple[str, ...] = ()
     parameters: tuple[tuple[str, Parameters], ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    review: ReportReview | None = None
 
 
 def write_report(path: Path | str, content: ReportContent) -> Job[Path]:
@@ -87,7 +89,7 @@ def write_report(path: Path | str, content: ReportContent) -> Job[Path]:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     yield Progress(0.0, "report: tables")
-    context = parts.tables(content)
+    context = parts.tables(content) | review_part(content.review)
     yield Progress(0.1, "report: map")
     context |= parts.map_part(content)
     yield Progress(0.3, "report: example cells")

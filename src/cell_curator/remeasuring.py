@@ -1,0 +1,43 @@
+"""Measuring again the cells of projects that an older version wrote, which lack what is measured since."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cell_curator.core.jobs import Job, UserError, each
+from cell_curator.core.measure import MEASURED, measure
+from cell_curator.io.project import Change
+
+if TYPE_CHECKING:
+    from cell_curator.session import Session
+
+_ALWAYS = ["saturated", "grain"]
+"""Measurements that every measured cell has, of those that came with formats 3 and 4."""
+
+
+def remeasure(session: Session) -> Job[tuple[str, ...]]:
+    """Measure the cells that lack it, image by image; returns the names of images that cannot be read.
+
+    What these cells are called, and whether they are suspicious, stays as it is.
+    """
+    frame = session.cells.frame
+    images = [int(number) for number in frame.loc[frame[_ALWAYS].isna().any(axis=1), "image"].unique()]
+    unread: list[str] = []
+
+    def one(image_id: int) -> Job[None]:
+        pixels = session.pixels(image_id)
+        with session.lock:  # what is measured and what is stored are the same labels
+            rows = session.cells.of_image(image_id)
+            measured = measure(session.label_view(image_id), pixels).reindex(rows["label"])
+            there = measured["area"].notna().to_numpy()
+            values = {name: measured[name].to_numpy()[there] for name in MEASURED}
+            session.commit(
+                Change("measure", {"image": session.image(image_id).name}, cells=rows[there].assign(**values))
+            )
+        yield from ()
+
+    def fail(image_id: int, error: UserError) -> None:
+        unread.append(session.image(image_id).name)
+
+    yield from each(images, one, name=lambda number: f"measuring {session.image(number).name}", failed=fail)
+    return tuple(unread)
