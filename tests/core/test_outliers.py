@@ -6,7 +6,10 @@ from skimage.draw import ellipse
 from skimage.measure import regionprops_table
 from sklearn.metrics import roc_auc_score
 
-from cell_curator.core.outliers import FLAGGED, OutlierParameters, score
+from cell_curator.core.outliers import FLAGGED, RARE, REASONS, OutlierParameters, score, suspicions
+from cell_curator.core.population import Population
+from cell_curator.core.trees import Trees, shipped
+from cell_curator.core.weighing import whole_figures
 
 
 @pytest.fixture
@@ -151,3 +154,76 @@ def test_cells_drawn_into_one_mask_rank_above_single_ones():
         merged.append(table["label"].isin(truth))
     got = score(pd.concat(frames, ignore_index=True))
     assert roc_auc_score(np.concatenate(merged), got["score"]) > 0.95
+
+
+def on_a_map(frame: pd.DataFrame) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    error = np.where(frame["condition"] == "treated", 0.02, 0.005) * np.exp(rng.normal(0, 0.15, len(frame)))
+    return frame.assign(map_error=error, map_isolation=np.exp(rng.normal(0, 0.2, len(frame))))
+
+
+def test_cells_that_the_map_redraws_badly_or_puts_aside_are_named(population):
+    frame = on_a_map(population)
+    assert suspicions(frame)[["redraw", "alone"]].lt(FLAGGED).mean().min() > 0.98
+    got = score(change(change(frame, 10, map_error=0.05), 11, map_isolation=6.0))
+    assert "redraws it badly (error 1" in got["reasons"].iloc[10]
+    assert "6." in got["reasons"].iloc[11] or "5." in got["reasons"].iloc[11]
+    assert "alone on the map" in got["reasons"].iloc[11]
+    lax = score(frame, OutlierParameters(redraw_z=20, alone_z=20, unlike=1))
+    assert not lax["reasons"].iloc[[10, 11]].str.contains("map").any()
+
+
+def test_cells_that_are_not_on_the_map_have_no_such_reason(population):
+    frame = on_a_map(population)
+    frame.iloc[::2, frame.columns.get_indexer(["map_error", "map_isolation"])] = np.nan
+    assert (suspicions(frame)[["redraw", "alone"]].iloc[::2] == 0).all(axis=None)
+    assert (suspicions(population)[["redraw", "alone"]] == 0).all(axis=None)
+
+
+def test_all_flagged_stays_in_bounds_and_in_words(population):
+    population["touches_border"] = True
+    population["pieces"], population["saturated"] = 3.0, 1.0
+    got = score(population)
+    assert (got["score"] >= FLAGGED).all()
+    assert (got["score"] <= 1).all()
+    assert got["reasons"].str.contains("saturated").all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_condition_of_two_cells_is_compared_with_all(population, count):
+    few = on_a_map(population)
+    few.iloc[:count, few.columns.get_loc("condition")] = "rare"
+    few.iloc[:count, few.columns.get_loc("image")] = 99
+    got = suspicions(few)
+    assert np.isfinite(got).all(axis=None)
+    few.iloc[:count, few.columns.get_loc("map_error")] = 5.0
+    assert (suspicions(few)["redraw"].iloc[:count] >= FLAGGED).all()
+
+
+def test_a_table_of_gaps_raises_no_suspicion(population):
+    empty = on_a_map(population).astype({"touches_border": float})
+    empty.iloc[:, 2:] = np.nan
+    got = suspicions(empty)
+    assert list(got.columns) == list(REASONS)
+    assert (got == 0).all(axis=None)
+    assert (score(empty)["reasons"] == "").all()
+    population.iloc[:20, 2:9] = np.inf
+    assert np.isfinite(score(population)["score"]).all()
+
+
+def test_rare_reasons_are_reasons():
+    assert set(RARE) < set(REASONS)
+
+
+def test_trees_answer_as_one_reads_them(population):
+    one = Trees(
+        ("a", "b"), np.array([[0, 1, 1, 0, 0, 0, 0]]), np.array([[0.0, 1, 2, 9, 9, 9, 9]]), np.arange(8.0)[None], 10
+    )
+    known = {"a": np.array([-1.0, -1, 1, 1]), "b": np.array([0.0, 5, 0, 5])}
+    assert one(known).tolist() == [10, 12, 14, 16]
+    assert Trees.from_json(one.to_json())(known).tolist() == one(known).tolist()
+    figures = whole_figures(Population(population, 8))
+    for trees in shipped().values():
+        assert set(trees.figures) <= set(figures)
+        assert trees.asked.shape == trees.above.shape == (len(trees.leaves), 7)
+        assert np.isfinite(trees(figures)).all()

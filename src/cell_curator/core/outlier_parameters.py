@@ -88,6 +88,26 @@ class OutlierParameters(Parameters):
         step=1,
         more=True,
     )
+    redraw_z: float = parameter(
+        4.0,
+        "Hard to redraw",
+        "How much worse than the median of its image and condition the network behind the map may redraw a cell.",
+        unit="robust σ",
+        ge=1,
+        le=20,
+        step=0.5,
+        more=True,
+    )
+    alone_z: float = parameter(
+        4.0,
+        "Alone on the map",
+        "How much farther than the median of its image and condition a cell may be from the most similar cells.",
+        unit="robust σ",
+        ge=1,
+        le=20,
+        step=0.5,
+        more=True,
+    )
     debris_size: float = parameter(
         0.4,
         "Debris",

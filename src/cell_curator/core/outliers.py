@@ -32,13 +32,15 @@ REASONS: dict[str, str] = {
     "overlap": "Overlaps another cell",
     "pieces": "In several pieces",
     "flow": "High flow error",
+    "redraw": "Hard to redraw",
+    "alone": "Alone on the map",
     "border": "Cut by the border",
     "unlike": "Unlike the others",
 }
 """What may be wrong with a cell: key → title, the gravest first."""
 
 
-RARE = ("intensity", "size", "elongation", "debris", "overlap", "pieces", "flow", "unlike")
+RARE = ("intensity", "size", "elongation", "debris", "overlap", "pieces", "flow", "redraw", "alone", "unlike")
 """Reasons that say a cell is rare rather than wrong; they flag it, but move it up the list less."""
 
 _RARE_WEIGHT = 0.3

@@ -5,6 +5,7 @@ Medians, so that a few bad cells do not move the yardstick.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Population:
         self.frame = frame
         self._image, self._condition = (_groups(frame, name, smallest) for name in ("image", "condition"))
         self._usual: dict[str, Floats] = {}
+        self._made: dict[str, dict[str, Floats]] = {}
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -50,6 +52,12 @@ class Population:
     def middle(self, values: Floats) -> Floats:
         """As `usual`, of any values."""
         return np.where(self._image >= 0, _median_by(values, self._image), _median_by(values, self._condition))
+
+    def once(self, name: str, make: Callable[[Population], dict[str, Floats]]) -> dict[str, Floats]:
+        """What ``make`` makes of this population; made when it is first asked for."""
+        if name not in self._made:
+            self._made[name] = make(self)
+        return self._made[name]
 
     def distance(self, values: Floats, floor: float) -> Floats:
         """Robust z within the image or within the condition, whichever is *less* unusual.

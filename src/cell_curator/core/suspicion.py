@@ -21,6 +21,8 @@ Finding = tuple[Floats, Callable[[int], str]]
 
 _SIZE_FLOOR = 0.1  # sizes that agree within 10 % are never out of range
 _INTENSITY_FLOOR = 0.05
+_FOCUS_FLOOR = 0.3
+_MAP_FLOOR = 0.1  # errors and distances that agree within 10 % are never out of range
 _FOCUS_Z = 3.5  # the default threshold, where the evidence is balanced
 
 
@@ -78,7 +80,11 @@ def _inverted(cells: Population, params: OutlierParameters) -> Finding:
 
 
 def _focus(cells: Population, params: OutlierParameters) -> Finding:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # of cells that were measured before grain was
+        plain = -cells.distance(np.log(cells.column("focus")), _FOCUS_FLOOR)
     weighed = evidence("blurred", cells) * _FOCUS_Z / BALANCED
+    weighed = np.where(np.isnan(cells.column("grain")), plain, weighed)
     return steep(weighed, params.focus_z), lambda row: "blurrier than the others: perhaps out of focus"
 
 
@@ -149,6 +155,28 @@ def _flow(cells: Population, params: OutlierParameters) -> Finding:
     )
 
 
+def _redraw(cells: Population, params: OutlierParameters) -> Finding:
+    errors = cells.column("map_error")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = cells.distance(np.log(errors), _MAP_FLOOR)
+    ratio = _ratio(cells, "map_error")
+    return (
+        steep(z, params.redraw_z),
+        lambda row: f"the map's network redraws it badly (error {ratio[row]:.1f}× the usual)",
+    )
+
+
+def _alone(cells: Population, params: OutlierParameters) -> Finding:
+    far = cells.column("map_isolation")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = cells.distance(np.log(far), _MAP_FLOOR)
+    ratio = _ratio(cells, "map_isolation")
+    return (
+        steep(z, params.alone_z),
+        lambda row: f"alone on the map: {ratio[row]:.1f}× as far from the most similar cells as usual",
+    )
+
+
 def _border(cells: Population, params: OutlierParameters) -> Finding:
     touching = cells.column("touches_border") > 0
     return np.where(touching & params.border, 0.5, 0.0), lambda row: "cut by the border of the image"
@@ -180,6 +208,8 @@ FINDERS: Mapping[str, Callable[[Population, OutlierParameters], Finding]] = {
     "overlap": _overlap,
     "pieces": _pieces,
     "flow": _flow,
+    "redraw": _redraw,
+    "alone": _alone,
     "border": _border,
     "unlike": _unlike,
 }

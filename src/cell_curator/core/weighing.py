@@ -1,6 +1,6 @@
 """Evidence that is weighed from several figures at once, and an isolation forest over all of them.
 
-The weights are those of logistic regressions on public nuclei and phase-contrast cells with faults put in by
+It is weighed by small trees that were grown on public nuclei and phase-contrast cells with faults put in by
 `benchmarks/outliers.py`; see there for how good they are on images not seen.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.population import Population
-from cell_curator.core.weights import WEIGHTS
+from cell_curator.core.trees import shipped
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +35,10 @@ def figures(cells: Population) -> dict[str, Floats]:
 
     Missing values are missing here too.
     """
+    return cells.once("figures", _figures)
+
+
+def _figures(cells: Population) -> dict[str, Floats]:
     with np.errstate(divide="ignore", invalid="ignore"):
         area = np.log2(cells.column("area") / cells.usual("area"))
         joined = np.log2(cells.column("joint_area") / cells.usual("area"))
@@ -47,7 +51,7 @@ def figures(cells: Population) -> dict[str, Floats]:
     share = cells.column("edge_share")
     share = np.where(edge_sign > 0, share, 1 - share)
     dent = 10 * (cells.usual("solidity") - cells.column("solidity")).clip(-0.05, 0.25)
-    return {
+    return _placement(cells, sign) | {
         "area": area.clip(-3, 3),
         "large": area.clip(0, 2),
         "joined": np.abs(joined).clip(0, 2),
@@ -84,6 +88,21 @@ def figures(cells: Population) -> dict[str, Floats]:
     }
 
 
+def _placement(cells: Population, sign: Floats) -> dict[str, Floats]:
+    """Where the mask would lie better, levels outwards, both halves: each as it is and against what is usual."""
+    found = {name: cells.column(name) for name in ("elsewhere", "elsewhere_texture", "lopsided", "two_tone", "fold")}
+    found["halves"] = cells.column("halves") - cells.column("solidity")
+    for name in ("core", "halo"):
+        found[name] = cells.column(name) * np.where(cells.usual(name) < 0, -1.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found["grain"] = np.log(cells.column("grain").clip(1e-3))
+    against = {f"{name}_more": values - cells.middle(values) for name, values in found.items()}
+    apart = {f"{name}_z": _apart(cells, values) for name, values in found.items()}
+    signed = {f"{name}_signed": cells.column(name) * sign for name in ("core", "halo")}
+    del found["grain"]  # depends on the camera; only to be compared
+    return {**found, **against, **apart, **signed}
+
+
 def _apart(cells: Population, values: Floats) -> Floats:
     """Distance from what is usual in the image, in its own spread."""
     return cells.distance_in_image(values, 0.05).clip(-6, 6)
@@ -95,13 +114,15 @@ def evidence(key: str, cells: Population) -> Floats:
     A figure that is missing counts as usual, but without the one that matters most there is no evidence; and
     without a neighbour there is no piece of a cell.
     """
-    constant, weights = WEIGHTS[key]
-    values = figures(cells)
-    total = np.full(len(cells), constant)
-    for name, weight in weights.items():
-        total += weight * np.nan_to_num(values[name])
-    known = values[_ESSENTIAL[key]]
-    return np.where(known > 0 if key == "cut" else np.isfinite(known), BALANCED * np.exp(total.clip(-40, 40) / 4), 0.0)
+    total = shipped()[key](cells.once("whole figures", whole_figures))
+    essential = figures(cells)[_ESSENTIAL[key]]
+    there = essential > 0 if key == "cut" else np.isfinite(essential)
+    return np.where(there, BALANCED * np.exp(total.clip(-40, 40) / 4), 0.0)
+
+
+def whole_figures(cells: Population) -> dict[str, Floats]:
+    """`figures` without gaps: what is missing counts as usual."""
+    return {name: np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0) for name, values in figures(cells).items()}
 
 
 def forest(cells: Population) -> Floats:
