@@ -172,7 +172,7 @@ def test_options_come_from_the_parameter_models():
         (["segment", "a", "b", "--diameter", "wide"], "--diameter"),
         (["segment", "a", "b", "--diameter", "-1"], "--diameter"),
         (["segment", "a", "b", "--polarity", "odd"], "auto"),
-        (["embed", "a", "--model", "dense"], "vae"),
+        (["embed", "a", "--model", "odd"], "cvae-mixed"),
         (["run", "a", "b", "--patch-size", "63"], "--patch-size"),
         (["run", "no/such/folder", "out"], "no/such/folder"),
         (["evaluate", "no/such", "no/such"], "no/such"),
@@ -582,6 +582,30 @@ def test_embed_stores_a_new_map_and_prints_the_scores(project):
     session = Session.open(project)
     assert session.embedding.latent.shape == (answer.data["mapped"], 3)
     session.close()
+
+
+def test_embed_judges_the_map_and_can_go_on_without_learning(project, tmp_path):
+    learnt = invoke(
+        "embed", project, "--latent", "3", "--steps", "2", "--map-method", "pca", "--clusters", "2", "--json"
+    )
+    data = learnt.data
+    assert Path(data["network"]).is_file()
+    assert data["comparison"]["refused"] == "" or "cannot tell a condition" in data["comparison"]["refused"]
+    assert {"what", "space", "split", "value"} == set(data["honesty"][0])
+    assert data["warnings"]
+    again = invoke("embed", project, "--refresh", "--json").data
+    assert (again["refreshed"], again["mapped"]) == (0, data["mapped"])
+    assert again["network"] == data["network"]
+    grouped = invoke("embed", project, "--regroup", "--clusters", "3", "--cluster-method", "kmeans", "--json").data
+    assert grouped["clusters"] == 3
+    suggested = invoke("embed", project, "--suggest", "--json").data
+    assert suggested["k"] in [row["k"] for row in suggested["table"]]
+    assert "one of" in refused("embed", project, "--refresh", "--suggest")
+    assert "latent" in refused("embed", project, "--refresh", "--latent", "4")
+    assert "px" in refused("embed", project, "--from", data["network"], "--patch-size", "32")
+    drawn = invoke("figures", project, tmp_path / "figures", "--json").data["files"]
+    assert {Path(file).name for file in drawn} >= {"map-by-cluster.svg", "samples.png", "sizes.svg"}
+    assert "Do conditions differ?" in (project / "report.html").read_text()
 
 
 def test_export_gives_tables_or_label_images(project, tmp_path):

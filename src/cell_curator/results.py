@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
@@ -36,6 +37,7 @@ from cell_curator.io.formats.csv import write_cells, write_clusters, write_error
 from cell_curator.io.recipes import write_recipe
 from cell_curator.io.report import ReportContent, ReportImage, ReportMap, write_report
 from cell_curator.io.report_review import ReportReview
+from cell_curator.map_report import judged_content
 from cell_curator.reviewing import audit, funnel, record
 from cell_curator.session import Session
 from cell_curator.workflow import cut_patches
@@ -92,7 +94,8 @@ def save_clusters(session: Session, path: Path) -> Path:
     """Write the cells of the map with cluster, place on the map and learned features."""
     stored = session.embedding
     assert stored is not None
-    write_clusters(path, session.cells, image_names(session), stored.cell_id, stored.map2d, stored.latent)
+    names = image_names(session)
+    write_clusters(path, session.cells, names, stored.cell_id, stored.map2d, stored.latent, stored.cluster_names)
     return path
 
 
@@ -147,7 +150,9 @@ def save_report(session: Session, path: Path, failed: Failed = (), notes: Sequen
     notes
         Lines for the reader.
     """
-    return (yield from write_report(path, _content(session, tuple(failed), tuple(notes))))
+    judged = yield from scaled(judged_content(session), 0.0, 0.3)
+    content = replace(_content(session, tuple(failed), tuple(notes)), judged=judged)
+    return (yield from scaled(write_report(path, content), 0.3, 1.0))
 
 
 def save_all(session: Session, failed: Failed = (), notes: Sequence[str] = ()) -> Job[tuple[Path, ...]]:

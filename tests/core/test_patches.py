@@ -181,3 +181,12 @@ def test_thumbnail_shows_cell_and_outline(scene, shape):
 def test_thumbnail_outside_the_image_is_black(scene):
     image, labels = scene
     assert not patch_thumbnail(image, labels, (900, 900, 920, 920), 32).any()
+
+
+def test_scaled_patches_stay_within_0_and_1():
+    labels = np.zeros((97, 131), np.int32)
+    labels[3:90, 5:120] = 1
+    image = np.ones(labels.shape, np.float32)
+    for size in (16, 24, 40, 64):
+        patch = cut(image, labels, [1], PatchParameters(method="resize", size=size)).images
+        assert patch.max() <= 1

@@ -31,11 +31,13 @@ def test_cells_keep_every_column_and_name_their_image(cells, tmp_path):
 
 def test_clusters_leave_out_cells_that_are_gone(cells, tmp_path):
     latent = np.arange(9, dtype=np.float32).reshape(3, 3)
-    write_clusters(tmp_path / "clusters.csv", cells, NAMES, np.array([14, 99, 11]), latent[:, :2], latent)
+    write_clusters(tmp_path / "clusters.csv", cells, NAMES, np.array([14, 99, 11]), latent[:, :2], latent, {1: "large"})
     table = pd.read_csv(tmp_path / "clusters.csv")
     assert list(table.columns) == [
-        "cell_id", "image", "condition", "cluster", "label", "map_x", "map_y", "latent_1", "latent_2", "latent_3",
+        "cell_id", "image", "condition", "cluster", "label", "cluster_name", "map_error", "map_isolation",
+        "map_x", "map_y", "latent_1", "latent_2", "latent_3",
     ]  # fmt: skip
+    assert list(table["cluster_name"]) == ["large", "large"]
     assert list(table["cell_id"]) == [14, 11]
     assert list(table["latent_3"]) == [2, 8]
 

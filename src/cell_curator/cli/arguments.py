@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from cell_curator.cli.frame import Group
+from cell_curator.core.clean import CleanParameters
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
+from cell_curator.core.image_flags import ImageFlagParameters
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
 from cell_curator.engines.finetune import TrainParameters
@@ -37,6 +39,17 @@ STACKS = Group(
     {"method": "stack", "stitch_threshold": "stack_overlap", "anisotropy": "stack_distance"},
 )
 OUTLIERS = Group(OutlierParameters, "Unusual cells")
+CLEAN = Group(CleanParameters, "Cells that count", {"leave_out": "leave_out_flagged", "threshold": "leave_out_above"})
+IMAGE_FLAGS = Group(
+    ImageFlagParameters,
+    "Images that look wrong",
+    {
+        "focus_z": "image_focus_z",
+        "exposure": "image_exposure",
+        "light": "image_light",
+        "magnification": "image_magnification",
+    },
+)
 PATCHES = Group(PatchParameters, "Patches", {name: f"patch_{name}" for name in PatchParameters.model_fields})
 LEARNING = Group(VaeParameters, "Learning the map", {"model": "map_model", "loss": "map_loss"})
 MAP = Group(

@@ -78,7 +78,7 @@ class Typed:
     """The values that were typed, by model; everything else keeps its stored or default value."""
 
     def __init__(self, groups: Sequence[Group], values: Mapping[str, Any], seed: int | None) -> None:
-        self._seed = seed
+        self.seed = seed
         self._options = {(group.model, info.name): name for group in groups for name, info in group.parameters()}
         self._values = {
             group.model: {info.name: values[name] for name, info in group.parameters() if values[name] is not None}
@@ -98,8 +98,8 @@ class Typed:
             A value is out of bounds.
         """
         given = dict(self._values.get(type(start), {}))
-        if self._seed is not None and "seed" in type(start).model_fields:
-            given["seed"] = self._seed
+        if self.seed is not None and "seed" in type(start).model_fields:
+            given["seed"] = self.seed
         try:
             return type(start).model_validate({**start.model_dump(), **given})
         except ValidationError as error:
@@ -118,9 +118,12 @@ _ORDER = (
     "train",
     "rounds",
     "outliers",
+    "audit",
     "embed",
+    "figures",
     "export",
     "import",
+    "relocate",
     "journal",
     "models",
     "doctor",

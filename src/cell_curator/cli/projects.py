@@ -1,4 +1,4 @@
-"""Commands on a project folder: run, outliers, embed."""
+"""The command that does it all: run; and how every command opens a project."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,20 +15,17 @@ from cell_curator.cli.arguments import (
     CLUSTERS,
     LEARNING,
     MAP,
-    OUTLIERS,
     PATCHES,
     SEGMENT,
     STACKS,
     Images,
-    Project,
     RecipeFile,
 )
 from cell_curator.cli.folders import also_failed, errors
-from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow, table
+from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError
-from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
@@ -67,7 +64,7 @@ def run(
         if chosen is not None:
             session.put(chosen)
         finding = (SegmentParameters, StackParameters)
-        _put(session, typed, *finding, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+        put(session, typed, *finding, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
         added = follow(session.add_images(images))
         if not session.images:
             file, reason = added.failed[0]
@@ -81,7 +78,7 @@ def run(
             "images": len(session.images),
             "cells": cells,
             "flagged": report.flagged,
-            **_map_data(report.map),
+            **map_data(report.map),
             "failed": len(failed),
             "errors": errors(failed),
             "notes": report.notes,
@@ -96,49 +93,6 @@ def run(
         return Answer(data, text, failed, DONE if report.segmented.done else FAILED)
 
 
-@command(app, OUTLIERS)
-def outliers(project: Project, *, typed: Typed) -> Answer:
-    """Score how unusual each cell is, and say why.
-
-    Writes outliers.csv into the project: cell_id, score (0 to 1), reasons. Nothing is removed.
-    """
-    from cell_curator.results import save_outliers
-
-    with open_session(project) as session:
-        _put(session, typed, OutlierParameters)
-        flagged = follow(session.score_outliers())
-        path = save_outliers(session, session.folder / "outliers.csv")
-        cells = len(session.cells)
-    data = {"cells": cells, "flagged": flagged, "file": path}
-    return Answer(data, f"{flagged} of {cells} cells flagged; scores and reasons in {path}")
-
-
-@command(app, LEARNING, MAP, CLUSTERS, PATCHES)
-def embed(
-    project: Project,
-    *,
-    model: Annotated[
-        Literal["vae"], typer.Option("--model", help="How features are learned. vae: from the pictures alone.")
-    ] = "vae",
-    typed: Typed,
-) -> Answer:
-    """Learn the map of all cells and group them.
-
-    Stores the map in the project, writes clusters.csv there, and prints how distinct the clusters are.
-    """
-    from cell_curator.results import save_clusters
-
-    with open_session(project) as session:
-        _put(session, typed, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
-        made = follow(session.embed())
-        path = save_clusters(session, session.folder / "clusters.csv")
-    scores = table(("score", "value"), list(made.scores.items()))
-    text = "\n".join(
-        (f"{made.cells} cells in {made.clusters} clusters", f"{scores}\ntaken in the {made.space} space", *made.notes)
-    )
-    return Answer({"model": model, **_map_data(made), "notes": made.notes, "file": path}, f"{text}\n{path}")
-
-
 @contextmanager
 def open_session(folder: Path, *, create: bool = False) -> Iterator[Session]:
     """The project, closed at the end whatever happens; everything runs in this process."""
@@ -151,13 +105,14 @@ def open_session(folder: Path, *, create: bool = False) -> Iterator[Session]:
         session.close()
 
 
-def _put(session: Session, typed: Typed, *models: Any) -> None:
+def put(session: Session, typed: Typed, *models: Any) -> None:
     """Check all values first, then store them."""
     for parameters in [typed.over(session.get(model)) for model in models]:
         session.put(parameters)
 
 
-def _map_data(made: MapReport | None) -> dict[str, Any]:
+def map_data(made: MapReport | None) -> dict[str, Any]:
+    """What is said of a map, for ``--json``."""
     if made is None:
         return {"mapped": 0, "clusters": 0, "scores": {}, "space": None}
     return {"mapped": made.cells, "clusters": made.clusters, "scores": made.scores, "space": made.space}

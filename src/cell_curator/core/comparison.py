@@ -71,6 +71,8 @@ class Comparison:
         For the composition as a whole: do conditions differ in any cluster? NaN where nothing was tested.
     units
         Number of units by condition.
+    unit_shares, unit_conditions
+        (U, K) share of each unit's cells in each cluster, and (U,) its condition.
     unit
         What was exchanged: ``"image"`` or ``"well"``.
     arrangements, exact
@@ -88,6 +90,8 @@ class Comparison:
     tests: tuple[ClusterTest, ...]
     p: float
     units: Mapping[str, int]
+    unit_shares: NDArray[np.float64]
+    unit_conditions: NDArray[Any]
     unit: str
     arrangements: int
     exact: bool
@@ -159,7 +163,9 @@ def compare_conditions(
                 float(effects[index]), word, float(p[index]), float(q[index]), said,
             )
         )  # fmt: skip
-    return Comparison(known, counts, tuple(rows), whole, size, unit, done, exact, correction, refused, tuple(notes))
+    return Comparison(
+        known, counts, tuple(rows), whole, size, table, owner, unit, done, exact, correction, refused, tuple(notes)
+    )
 
 
 # ---------------------------------------------------------------------- units

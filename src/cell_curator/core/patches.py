@@ -263,7 +263,8 @@ def _fill(
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     cover = cv2.resize(mask.astype(np.float32), shape, interpolation=how)
     half = min(0.5, float(cover.max()))  # a hair-thin cell must not vanish
-    return cv2.resize(crop, shape, interpolation=how), cover >= half
+    scaled = cv2.resize(crop, shape, interpolation=how)
+    return np.clip(scaled, 0, 1), cover >= half  # its sums may round to a hair above 1
 
 
 def _centre(source: NDArray[Any], target: NDArray[Any]) -> None:

@@ -95,24 +95,28 @@ def study_sizes(
     if not len(frame):
         raise UserError("there are no cells to measure yet; find cells first")
     params = params or PatchParameters()
-    sizes = box_sizes(frame, angles)
+    sizes = box_sizes(frame, angles, params.turn)
     needed = _needed(sizes, params.margin)
     fits = {share: _patch_for(needed, share) for share in (0.95, _FIT, 1.0)}
     method, size, why = _proposal(needed, fits, params)
     return SizeStudy(sizes, _histograms(sizes), fits, method, size, why, cut_off(sizes, method, size, params.margin))
 
 
-def box_sizes(frame: pd.DataFrame, angles: Mapping[int, float] | None = None) -> pd.DataFrame:
-    """Area, height and width of every cell; of turned images, from the ellipse that has the cell's axes."""
+def box_sizes(
+    frame: pd.DataFrame, angles: Mapping[int, float] | None = None, turn: Literal["image", "own"] = "image"
+) -> pd.DataFrame:
+    """Area, height and width of every cell; of turned ones, from the ellipse that has the cell's axes."""
     height = (frame["bottom"] - frame["top"]).to_numpy(np.float64)
     width = (frame["right"] - frame["left"]).to_numpy(np.float64)
-    turn = frame["image"].map(dict(angles or {})).fillna(0.0).to_numpy(np.float64)
-    turned = turn % 180 != 0
+    angle = frame["image"].map(dict(angles or {})).fillna(0.0).to_numpy(np.float64)
+    turned = angle % 180 != 0
     if turned.any():
-        direction = np.deg2rad(frame["orientation_deg"].to_numpy(np.float64) + turn)[turned]
+        direction = np.deg2rad(frame["orientation_deg"].to_numpy(np.float64) + angle)[turned]
         long, short = (frame[name].to_numpy(np.float64)[turned] for name in ("major_axis", "minor_axis"))
         height[turned] = np.hypot(long * np.sin(direction), short * np.cos(direction))
         width[turned] = np.hypot(long * np.cos(direction), short * np.sin(direction))
+    if turn == "own":
+        height, width = (frame[name].to_numpy(np.float64) for name in ("major_axis", "minor_axis"))
     columns = {"image": frame["image"], "condition": frame["condition"], "area": frame["area"]}
     return pd.DataFrame({**columns, "height": height, "width": width}, index=frame.index)
 
@@ -180,7 +184,9 @@ def _histograms(sizes: pd.DataFrame) -> tuple[Histogram, ...]:
     for quantity in QUANTITIES:
         everything = sizes[quantity].to_numpy(np.float64)
         low, high = float(everything.min()), float(np.quantile(everything, 0.995))
-        edges = np.linspace(low, max(high, low + 1), _BINS + 1)
+        # whole numbers of pixels, or a histogram of whole numbers has teeth
+        step = max(math.ceil((high - low) / _BINS), 1)
+        edges = low + step * np.arange(max(math.ceil((high - low) / step), 1) + 1.0)
         grid = np.linspace(max(low - 0.1 * (edges[-1] - low), 0), edges[-1], _GRID)
         for condition, part in sizes.groupby("condition", sort=False):
             values = part[quantity].to_numpy(np.float64)

@@ -20,6 +20,7 @@ from cell_curator.core.jobs import Job, Progress
 from cell_curator.core.parameters import Parameters
 from cell_curator.io import report_parts as parts
 from cell_curator.io.atomic import write_atomic
+from cell_curator.io.report_map import ReportJudged, judged_part
 from cell_curator.io.report_review import ReportReview, review_part
 
 
@@ -76,6 +77,7 @@ class ReportContent:
     parameters: tuple[tuple[str, Parameters], ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     review: ReportReview | None = None
+    judged: ReportJudged | None = None
 
 
 def write_report(path: Path | str, content: ReportContent) -> Job[Path]:
@@ -91,7 +93,7 @@ def write_report(path: Path | str, content: ReportContent) -> Job[Path]:
     yield Progress(0.0, "report: tables")
     context = parts.tables(content) | review_part(content.review)
     yield Progress(0.1, "report: map")
-    context |= parts.map_part(content)
+    context |= parts.map_part(content) | judged_part(content.judged)
     yield Progress(0.3, "report: example cells")
     context |= parts.cell_part(content)
     yield Progress(0.6, "report: images")

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from cell_curator.core.cluster_reading import at_random, nearest_to_center
 from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_color, cluster_rgba, to_hex
 from cell_curator.core.parameters import describe
 from cell_curator.io.pictures import data_uri, outlined, patch_picture, scatter
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 MAX_OVERLAYS = 24
 """Images shown with outlines; all are counted in the table."""
 
-SAMPLES = 14
-"""Patches shown of each cluster."""
+SAMPLES = 7
+"""Patches shown of each cluster: so many nearest to its middle, and as many drawn at random."""
 
 MAX_CLUSTERS_SAMPLED = 20
 OUTLIERS = 12
@@ -267,7 +268,9 @@ def cell_part(content: ReportContent) -> dict[str, Any]:
     chosen = _typical(content)
     suspects = content.cells[(content.cells["flags"] != "") & (content.cells["verdict"] != "rejected")]
     suspects = suspects.sort_values("score", ascending=False, kind="stable").head(OUTLIERS)
-    wanted = sorted({i for ids in chosen.values() for i in ids} | set(suspects.index.tolist()))
+    drawn = _drawn(content, chosen)
+    shown = {i for rows in (chosen, drawn) for ids in rows.values() for i in ids}
+    wanted = sorted(shown | set(suspects.index.tolist()))
     patches = content.patches(wanted) if wanted else {}
     pictures = {i: data_uri(patch_picture(patch)) for i, patch in patches.items()}
     names = {image.image_id: image.name for image in content.images}
@@ -279,6 +282,9 @@ def cell_part(content: ReportContent) -> dict[str, Any]:
                 "name": labels[number],
                 "color": _color(number),
                 "patches": [{"src": pictures[i], "text": f"cell {i}, {where[i]}"} for i in ids if i in pictures],
+                "random": [
+                    {"src": pictures[i], "text": f"cell {i}, {where[i]}"} for i in drawn[number] if i in pictures
+                ],
             }
             for number, ids in chosen.items()
         ],
@@ -300,12 +306,19 @@ def _typical(content: ReportContent) -> dict[int, list[int]]:
     if content.map is None:
         return {}
     cluster = content.cells["cluster"].reindex(content.map.cell_id, fill_value=-1).to_numpy()
+    numbers = sorted({int(n) for n in cluster if n >= 0})[:MAX_CLUSTERS_SAMPLED]
+    return {
+        n: content.map.cell_id[nearest_to_center(content.map.latent, cluster, n, SAMPLES)].tolist() for n in numbers
+    }
+
+
+def _drawn(content: ReportContent, typical: Mapping[int, list[int]]) -> dict[int, list[int]]:
+    """Ids of cells drawn at random from each cluster, without those that are shown as typical."""
+    cluster = content.cells["cluster"].to_numpy()
     result = {}
-    for number in sorted({int(n) for n in cluster if n >= 0})[:MAX_CLUSTERS_SAMPLED]:
-        inside = np.flatnonzero(cluster == number)
-        points = content.map.latent[inside]
-        distance = np.linalg.norm(points - points.mean(axis=0), axis=1)
-        result[number] = [int(content.map.cell_id[inside[i]]) for i in np.argsort(distance, kind="stable")[:SAMPLES]]
+    for number, known in typical.items():
+        others = np.where(content.cells.index.isin(known), -1, cluster)
+        result[number] = content.cells.index[at_random(others, number, SAMPLES)].tolist()
     return result
 
 

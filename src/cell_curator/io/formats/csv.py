@@ -60,8 +60,9 @@ def write_clusters(
     cell_id: NDArray[np.int64],
     map2d: NDArray[np.float32],
     latent: NDArray[np.float32],
+    cluster_names: Mapping[int, str],
 ) -> None:
-    """Write the cells of the map: cell_id, image, condition, cluster, label, map_x, map_y, latent_1…
+    """Write the cells of the map: cell_id, image, condition, cluster, label, cluster_name, …, map_x, map_y, latent_1…
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def write_clusters(
         (N,) ids of the cells on the map; ids that are no longer in the table are left out.
     map2d, latent
         (N, 2) and (N, D) coordinates of them.
+    cluster_names
+        What the user calls each cluster.
 
     Raises
     ------
@@ -78,6 +81,8 @@ def write_clusters(
     still = np.isin(cell_id, cells.frame.index)
     rows = cells.frame.loc[cell_id[still]]
     table = rows[["image", "condition", "cluster", "label"]].assign(image=rows["image"].map(image_names))
+    table["cluster_name"] = rows["cluster"].map(lambda number: cluster_names.get(number, ""))
+    table[["map_error", "map_isolation"]] = rows[["map_error", "map_isolation"]]
     table[["map_x", "map_y"]] = map2d[still]
     columns = [f"latent_{n + 1}" for n in range(latent.shape[1])]
     numbers = pd.DataFrame(latent[still], columns=columns, index=table.index)
@@ -101,7 +106,8 @@ def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
     write_cells(path, table, names, more)
     if path == out or stored is None:
         return (path,)
-    write_clusters(out / "clusters.csv", table, names, stored.cell_id, stored.map2d, stored.latent)
+    placed = (stored.cell_id, stored.map2d, stored.latent)
+    write_clusters(out / "clusters.csv", table, names, *placed, stored.cluster_names)
     return (path, out / "clusters.csv")
 
 

@@ -1,12 +1,14 @@
 """AnnData ``.h5ad``: the table of cells for scanpy and its relatives. Written only; it holds no masks.
 
 ``X`` are the measurements (px, µm where known, grey levels of each channel), ``obs`` what is said of a cell
-(image, condition, label, verdict, flags, cluster), named by cell id. ``obsm["spatial"]`` is its
-place in the image (x, y in px), ``obsm["X_map"]`` and ``obsm["X_latent"]`` the map (NaN for cells not on it).
+(image, condition, label, verdict, flags, cluster, scores), named by cell id. ``obsm["spatial"]`` is its
+place in the image (x, y in px), ``obsm["X_map"]`` and ``obsm["X_latent"]`` the map (NaN for cells not on it);
+``uns["map"]`` tells how the map and its clusters were made.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from pathlib import Path
@@ -25,6 +27,7 @@ from cell_curator.io.formats.measurements import by_channel, in_micrometres
 FILE = "cells.h5ad"
 _LENGTHS = ("y", "x", "top", "left", "bottom", "right", "perimeter", "major_axis", "minor_axis")
 _SAID = ("condition", "verdict", "flags")
+_SCORES = ("flow_error", "score", "map_error", "map_isolation", "corrected")
 
 
 def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
@@ -43,7 +46,7 @@ def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
     cells = content.cells
     channels = yield from by_channel(content)
     sizes = {record.image_id: record.pixel_size_um for record in content.records}
-    numbers = cells[[*MEASURED, "flow_error", "score"]].astype("float64")
+    numbers = cells[[*MEASURED]].astype("float64")
     table = pd.concat([numbers, in_micrometres(cells, sizes), channels.reindex(cells.index)], axis=1)
     data = anndata.AnnData(
         X=table.to_numpy(np.float64),
@@ -56,6 +59,8 @@ def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
     if stored is not None:
         data.obsm["X_map"] = _placed(cells.index, stored.cell_id, stored.map2d)
         data.obsm["X_latent"] = _placed(cells.index, stored.cell_id, stored.latent)
+        made = {"embedding": dict(stored.detail), "clustering": dict(stored.clustering)}
+        data.uns["map"] = json.dumps(made, ensure_ascii=False)  # nested lists of mixed kinds are not for HDF5
     _save(data, path)
     return (path,)
 
@@ -72,6 +77,7 @@ def _said(content: Content) -> pd.DataFrame:
             "label": cells["label"].to_numpy(),
             "revision": cells["revision"].to_numpy(),
             **{column: pd.Categorical(cells[column]) for column in _SAID},
+            **{column: cells[column].to_numpy(np.float64) for column in _SCORES},
             "cluster": pd.Categorical(cells["cluster"].astype(str)),
             "cluster_name": pd.Categorical(named),
         }

@@ -1,0 +1,165 @@
+"""Commands on the map of a project: embed, figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cell_curator.cli.arguments import CLUSTERS, LEARNING, MAP, PATCHES, Project
+from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
+from cell_curator.cli.projects import map_data, open_session, put
+from cell_curator.core.clustering import ClusterParameters
+from cell_curator.core.embedding import MapParameters
+from cell_curator.core.jobs import UserError
+from cell_curator.core.patches import PatchParameters
+from cell_curator.engines.vae import VaeParameters
+
+if TYPE_CHECKING:
+    from cell_curator.core.cluster_count import KSuggestion
+    from cell_curator.map_reading import Judgement
+    from cell_curator.session import Session
+
+# here nothing else is learned, so that the names need no prefix
+_LEARNING = replace(LEARNING, names={"loss": "likeness"})
+
+
+@command(app, _LEARNING, MAP, CLUSTERS, PATCHES)
+def embed(
+    project: Project,
+    *,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A network to go on from: embeddings/NNNN.pt of a project.",
+            show_default=False,
+        ),
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Learn nothing: only cells that changed or are new find their place.")
+    ] = False,
+    regroup: Annotated[
+        bool, typer.Option("--regroup", help="Learn nothing: group the cells of the map again.")
+    ] = False,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Say how many clusters the map has, and change nothing.")
+    ] = False,
+    typed: Typed,
+) -> Answer:
+    """Learn the map of all cells and group them.
+
+    Stores the map and its network in the project, writes clusters.csv there, and prints how distinct the
+    clusters are, how conditions differ (tested by whole images or wells), and what speaks against the map.
+    """  # fmt: skip
+    from cell_curator import mapping
+    from cell_curator.map_reading import judge
+    from cell_curator.results import save_clusters
+
+    if sum((refresh, regroup, suggest, start is not None)) > 1:
+        raise UserError("use one of --from, --refresh, --regroup and --suggest")
+    with open_session(project) as session:
+        if refresh:
+            _only(session, typed, "--refresh", VaeParameters, MapParameters, PatchParameters)
+        put(session, typed, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+        if suggest:
+            return _suggested(follow(mapping.suggest(session)))
+        if refresh:
+            made = follow(mapping.refresh(session))
+        elif regroup:
+            made = follow(mapping.recluster(session))
+        else:
+            made = follow(mapping.embed(session, start))
+        judged = follow(judge(session))
+        path = save_clusters(session, session.folder / "clusters.csv")
+        network = mapping.map_network(session)
+        model = session.get(VaeParameters).model
+    data = {
+        "model": model,
+        **map_data(made),
+        "refreshed": made.refreshed,
+        "notes": made.notes,
+        "comparison": _compared(judged),
+        "honesty": judged.honesty,
+        "warnings": judged.warnings,
+        "network": network,
+        "file": path,
+    }
+    done = f", {made.refreshed} of them looked at again" if refresh else ""
+    lines = [f"{made.cells} cells in {made.clusters} clusters{done}", *made.notes, "", _text(judged), "", str(path)]
+    return Answer(data, "\n".join(lines))
+
+
+@command(app)
+def figures(
+    project: Project,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the figures.", show_default=False)],
+) -> Answer:
+    """Draw the map, its clusters and conditions, and the sizes of cells, as SVG and PNG.
+
+    One file of each kind for each figure; clusters have the colours they have in the window.
+    """
+    from cell_curator.map_figures import save_figures
+
+    with open_session(project) as session:
+        files = follow(save_figures(session, out))
+    return Answer({"files": files}, "\n".join(str(file) for file in files))
+
+
+def _only(session: Session, typed: Typed, option: str, *models: Any) -> None:
+    for model in models:
+        if typed.names(model):
+            names = ", ".join(sorted(typed.names(model)))
+            raise UserError(f"{option} keeps the map as it was made; leave out {names}, or make the map again")
+
+
+def _suggested(found: KSuggestion) -> Answer:
+    shown = found.table.reset_index()
+    rows = [[int(row["k"]), row["bic"], row["silhouette"], row["stability"]] for row in shown.to_dict("records")]
+    data = {"k": found.k, "why": found.why, "notes": found.notes, "table": shown.to_dict("records")}
+    text = table(("clusters", "BIC", "silhouette", "agreement"), rows)
+    return Answer(data, "\n".join((text, found.why, *found.notes)))
+
+
+def _compared(judged: Judgement) -> dict[str, Any]:
+    made = judged.comparison
+    return {
+        "conditions": made.conditions,
+        "unit": made.unit,
+        "units": made.units,
+        "p": made.p,
+        "exact": made.exact,
+        "arrangements": made.arrangements,
+        "correction": made.correction,
+        "refused": made.refused,
+        "clusters": [
+            {
+                "cluster": test.cluster,
+                "cells": dict(zip(made.conditions, row.tolist(), strict=True)),
+                "shares": dict(zip(made.conditions, test.shares.tolist(), strict=True)),
+                "effect": test.effect,
+                "effect_word": test.word,
+                "p": test.p,
+                "p_corrected": test.q,
+                "sentence": test.sentence,
+            }
+            for test, row in zip(made.tests, made.counts, strict=True)
+        ],
+    }
+
+
+def _text(judged: Judgement) -> str:
+    made = judged.comparison
+    scores = table(("score", "value", "space", "cells"), [(r.what, r.value, r.space, r.split) for r in judged.honesty])
+    parts = [scores]
+    if not made.refused:
+        shares = [
+            [test.cluster + 1, *(f"{100 * share:.1f} %" for share in test.shares), test.p, test.q, test.word]
+            for test in made.tests
+        ]
+        parts.append(table(("cluster", *made.conditions, "p", f"p ({made.correction})", "effect"), shares))
+    parts += [f"! {line}" for line in judged.warnings]
+    return "\n\n".join(parts)
