@@ -92,7 +92,7 @@ def train(
     validation, split, more = split_by_group(groups, params.holdout, params.seed)
     with few_threads(), kept_memory():
         material = prepare(images, masks, validation, params, conditions, condition_names, ids)
-        run = _Run(material, params, start, checkpoint)
+        run = Run(material, params, start, checkpoint)
         yield from run.fit()
         model = run.model(split)
         latent, error = yield from scaled(describing(model, images, masks, conditions), _LEARNING, 1.0)
@@ -150,11 +150,15 @@ def keep(
     )
 
 
-class _Run:
+class Run:
     """One training: the network, the cells, and how far it has come."""
 
     def __init__(
-        self, material: Material, params: VaeParameters, start: VaeModel | None, checkpoint: Path | None
+        self,
+        material: Material,
+        params: VaeParameters,
+        start: VaeModel | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
         import torch
 
@@ -196,7 +200,7 @@ class _Run:
         for step in range(state.step + 1, params.steps + 1):
             warm = min(1.0, step / max(1.0, params.warmup * params.steps))
             self.optimiser.param_groups[0]["lr"] = params.learning_rate * _decay(step / params.steps)
-            losses = self._step(step, params.beta * warm)
+            losses = self.step(step, params.beta * warm)
             if not math.isfinite(losses[0]):
                 self._diverged(step)
                 break
@@ -240,7 +244,7 @@ class _Run:
         }
         return VaeModel(self.params, self.network.size, self.network.channels, material.names, state.best, card)
 
-    def _step(self, step: int, beta: float) -> tuple[float, float, float]:
+    def step(self, step: int, beta: float) -> tuple[float, float, float]:
         """One batch forward and back: total, reconstruction, KL.
 
         A loss that is not a number leaves the weights alone.
