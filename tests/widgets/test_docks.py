@@ -17,9 +17,7 @@ from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.kept_flows import keep
 from cell_curator.session import Session
 from cell_curator.widgets import workbench
-from cell_curator.widgets.explore_dock import ExploreDock
 from cell_curator.widgets.images_dock import ImagesDock
-from cell_curator.widgets.legend import cluster_shares
 from cell_curator.widgets.preprocess_dock import PreprocessDock
 from cell_curator.widgets.segment_dock import SegmentDock
 from cell_curator.widgets.window import DOCKS, AllDocks
@@ -256,77 +254,6 @@ def test_one_job_at_a_time_is_said_in_the_dock(show, bench, session, wait_for_jo
     assert dock.jobs.cancel.isVisible()
     stop.append(True)
     wait_for_job()
-
-
-# Explore
-
-
-def test_a_map_is_made_with_its_curve_table_and_scores(show, bench, session, wait_for_job):
-    dock = show(ExploreDock)
-    bench.adopt(session)
-    wait_for_job()
-    assert not dock.table.isVisible()
-    assert "No map yet" in dock.about.text()
-    dock.forms[1].control("k").spin.setValue(2)
-    QTest.mouseClick(dock.primary, LEFT)
-    wait_for_job()
-    assert dock.jobs.error.text() == ""
-    assert dock.plot.steps == 3
-    assert dock.table.rowCount() == 2
-    assert [dock.table.horizontalHeaderItem(i).text() for i in range(4)] == [
-        "Cluster",
-        "Cells",
-        "% control",
-        "% treated",
-    ]
-    assert "learned features" in dock.scores.text()
-    assert "Move over a point" in dock.about.text()
-    assert "8 cells on the map in 2 clusters" in dock.jobs.state.full_text
-    assert bench.link.points.layer is not None
-    dock.forms[1].control("k").spin.setValue(3)
-    QTest.mouseClick(dock.again, LEFT)
-    wait_for_job()
-    assert dock.table.rowCount() == 3
-
-
-def test_the_cell_under_the_mouse_is_pictured(show, bench, mapped, wait_for_job, qtbot):
-    dock = show(ExploreDock)
-    bench.adopt(mapped)
-    wait_for_job()
-    goal = int(mapped.cells.frame.index[4])
-    bench.link.hovered.emit(goal)
-    assert f"Cell {goal}" in dock.about.text()
-    qtbot.waitUntil(lambda: not dock.picture.pixmap().isNull())
-
-
-def test_colours_can_be_chosen_for_map_and_image(show, bench, mapped, wait_for_job):
-    dock = show(ExploreDock)
-    bench.adopt(mapped)
-    wait_for_job()
-    dock.coloring.setCurrentText("condition")
-    assert bench.link.points.color_by == "condition"
-    assert [word for word, _ in dock.legend.entries] == ["control", "treated"]
-    dock.both.setChecked(True)
-    assert bench.link.labels.color_by == "condition"
-    dock.coloring.setCurrentText("area")
-    assert dock.legend.limits[0] < dock.legend.limits[1]
-
-
-def test_a_row_of_the_table_selects_its_cells(show, bench, mapped, wait_for_job):
-    dock = show(ExploreDock)
-    bench.adopt(mapped)
-    wait_for_job()
-    rectangle = dock.table.visualItemRect(dock.table.item(1, 0))
-    QTest.mouseClick(dock.table.viewport(), LEFT, pos=rectangle.center())
-    frame = mapped.cells.frame
-    assert mapped.selection.ids == frozenset(frame.index[frame["cluster"] == 1])
-
-
-def test_shares_of_conditions_add_up_without_rejected_cells(mapped):
-    mapped.set_verdict([mapped.cells.frame.index[0]], "rejected")
-    shares = cluster_shares(mapped.cells.frame)
-    assert shares["cells"].sum() == 7
-    np.testing.assert_allclose(shares.drop(columns="cells").sum(axis=1), 100)
 
 
 # All of them

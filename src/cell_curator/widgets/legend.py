@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from cell_curator.core.colors import VERDICT_COLORS, cluster_color
+from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_color
 from cell_curator.io.images import natural_key
 from cell_curator.link.colors import scale_colors, value_limits
 
@@ -29,6 +31,7 @@ class Legend(QWidget):
         super().__init__()
         self.entries: list[tuple[str, RGB]] = []
         self.limits: tuple[float, float] | None = None
+        self._ends: tuple[str, str] = ("", "")
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def show_words(self, entries: list[tuple[str, RGB]]) -> None:
@@ -41,6 +44,16 @@ class Legend(QWidget):
     def show_scale(self, limits: tuple[float, float]) -> None:
         """Show the continuous scale between two values."""
         self.entries, self.limits = [], limits
+        self._ends = (f"{limits[0]:.3g}", f"{limits[1]:.3g}")
+        self._fit()
+
+    def show_times(self, times: NDArray[np.float64]) -> None:
+        """Show the scale between two times, in seconds since 1970, as how long ago they are."""
+        if not np.isfinite(times).any():
+            self.show_words([("never corrected", NOISE_COLOR)])
+            return
+        self.entries, self.limits = [], value_limits(times)
+        self._ends = (ago(time.time() - self.limits[0]), ago(time.time() - self.limits[1]))
         self._fit()
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -70,7 +83,7 @@ class Legend(QWidget):
                 painter.drawText(QRectF(left + _SPOT + 5, number * _ROW, self.width(), _ROW), _MIDDLE, word)
 
     def _paint_scale(self, painter: QPainter, text: QColor) -> None:
-        low, high = (f"{value:.3g}" for value in self.limits or (0, 1))
+        low, high = self._ends
         metrics = self.fontMetrics()
         left, right = metrics.horizontalAdvance(low) + 6, self.width() - metrics.horizontalAdvance(high) - 6
         gradient = QLinearGradient(left, 0, right, 0)
@@ -99,6 +112,16 @@ class Legend(QWidget):
         if height != self.height():
             self.setFixedHeight(height)
         self.update()
+
+
+def ago(seconds: float) -> str:
+    """``"5 min ago"``."""
+    if seconds < 60:
+        return "just now"
+    for limit, unit in ((3600, "min"), (86_400, "h"), (float("inf"), "days")):
+        if seconds < limit:
+            return f"{round(seconds / {'min': 60, 'h': 3600, 'days': 86_400}[unit])} {unit} ago"
+    return ""
 
 
 _MIDDLE = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)

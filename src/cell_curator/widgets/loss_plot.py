@@ -14,7 +14,25 @@ from cell_curator.widgets import style
 _HEIGHT = 150
 _BELOW = 6  # px; pyqtgraph leaves too little for letters that go below the line
 _LEARNED, _HELD = "#e69f00", "#56b4e9"
-_LINES = (("training", "total", _LEARNED), ("held-back cells", "validation", _HELD))
+_BEFORE = "#8c8c8c"
+_LINES = (
+    ("training", "total", _LEARNED),
+    ("held-back cells", "validation", _HELD),
+    ("map before", "before", _BEFORE),
+)
+
+
+def bare_plot(height: int) -> pg.PlotWidget:
+    """A plot that only shows: no menu, no buttons, no moving with the mouse."""
+    plot = pg.PlotWidget(background=None)
+    plot.setFixedHeight(height)
+    item = plot.getPlotItem()
+    item.setMenuEnabled(False)
+    item.ctrlMenu.deleteLater()  # it has no parent, and would outlive the window
+    item.ctrlMenu = None
+    plot.setMouseEnabled(False, False)
+    plot.hideButtons()
+    return plot
 
 
 class CurvesPlot(QWidget):
@@ -22,14 +40,8 @@ class CurvesPlot(QWidget):
 
     def __init__(self, viewer: Any, lines: Sequence[tuple[str, str, str]], left: str, bottom: str) -> None:
         super().__init__()
-        self._plot = pg.PlotWidget(background=None)
-        self._plot.setFixedHeight(_HEIGHT)
+        self._plot = bare_plot(_HEIGHT)
         item = self._plot.getPlotItem()
-        item.setMenuEnabled(False)
-        item.ctrlMenu.deleteLater()  # it has no parent, and would outlive the window
-        item.ctrlMenu = None
-        self._plot.setMouseEnabled(False, False)
-        self._plot.hideButtons()
         for side, text in (("left", left), ("bottom", bottom)):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
             self._plot.getAxis(side).setLabel(text)
@@ -67,13 +79,15 @@ class LossPlot(CurvesPlot):
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer, _LINES, "loss per cell", "step")
         self._points: dict[str, tuple[list[int], list[float]]] = {}
+        self._before: list[tuple[int, float]] = []
         self.clear()
 
     def clear(self) -> None:
-        """Forget the curve."""
-        self._points = {field: ([], []) for _, field, _ in _LINES}
+        """Forget the curves."""
+        self._points = {field: ([], []) for field in ("total", "validation")}
         for field in self._points:
             self.draw(field, [], [])
+        self.show_before([])
 
     def take(self, payload: Any) -> bool:
         """Add what a training step reported; False if ``payload`` is something else."""
@@ -88,10 +102,55 @@ class LossPlot(CurvesPlot):
                 self.draw(field, steps, values)
         return True
 
+    def show_before(self, points: Sequence[tuple[int, float]]) -> None:
+        """Draw the held-back loss of an earlier training, to compare with."""
+        self._before = list(points)
+        self.draw("before", [step for step, _ in points], [value for _, value in points])
+
+    def gain(self) -> str:
+        """How this training compares with the earlier one, in a sentence; "" without both."""
+        steps, values = self._points["validation"]
+        if not self._before or not values:
+            return ""
+        best_before = min(value for _, value in self._before)
+        better = best_before - min(values)
+        if better < 0:
+            return f"held-back loss {-better:.1f} worse than the map before ({best_before:.1f})"
+        reached = next(step for step, value in zip(steps, values, strict=True) if value <= best_before)
+        return (
+            f"held-back loss {better:.1f} better than the map before, whose best it reached after {reached} steps, "
+            f"not {self._before[-1][0]}"
+        )
+
     @property
     def steps(self) -> int:
         """How many points the training curve has."""
         return len(self._points["total"][0])
+
+
+class PartsPlot(CurvesPlot):
+    """The two parts of the loss: how unlike the pictures are, and how much is told of each cell."""
+
+    def __init__(self, viewer: Any) -> None:
+        lines = (("unlike the picture", "reconstruction", _LEARNED), ("told of each cell", "kl", _HELD))
+        super().__init__(viewer, lines, "nats per cell", "step")
+        self._plot.setLogMode(False, True)  # one is ten times the other
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the curves."""
+        self._points: dict[str, tuple[list[int], list[float]]] = {field: ([], []) for field in ("reconstruction", "kl")}
+        for field in self._points:
+            self.draw(field, [], [])
+
+    def take(self, payload: Any) -> None:
+        """Add what a training step reported."""
+        for field, (steps, values) in self._points.items():
+            value = getattr(payload, field, math.nan)
+            if math.isfinite(value) and value > 0 and (not steps or payload.step > steps[-1]):
+                steps.append(payload.step)
+                values.append(value)
+                self.draw(field, steps, values)
 
 
 class LessonPlot(CurvesPlot):

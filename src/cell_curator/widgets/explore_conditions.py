@@ -1,0 +1,204 @@
+"""The page of the Explore dock on which conditions are compared, with all that speaks against believing it."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cell_curator import map_reading
+from cell_curator.core.colors import cluster_color
+from cell_curator.core.comparison import p_text
+from cell_curator.widgets.controls import Fold, push_button, swatch
+
+if TYPE_CHECKING:
+    from cell_curator.core.comparison import Comparison
+    from cell_curator.core.honesty import HonestyRow
+    from cell_curator.map_reading import Judgement
+    from cell_curator.session import Session
+    from cell_curator.widgets.dock import Dock
+
+_ROW = 24
+_SURE = 0.05
+
+
+class ConditionsPage(QWidget):
+    """The table of clusters and conditions at once; the judgement, which takes seconds, at a press."""
+
+    def __init__(self, dock: Dock) -> None:
+        super().__init__()
+        self._dock = dock
+        self._stale = True
+        self.heading = _label()
+        self.table = _table()
+        self.sentences = _label()
+        self.warnings = _label("error")
+        self.judge = push_button(
+            "Can this be believed? (J)",
+            "Look whether the map tells images apart better than conditions, whether clusters come back, whether "
+            "learned features have died, and take the scores with their controls (J)",
+            self.ask,
+        )
+        self.scores = _table()
+        self.scores.setToolTip("Each score with the space and the cells it was taken on; controls beside it")
+        self.rows = Fold("Scores, and what they were taken on", self.scores, opened=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (self.heading, self.table, self.sentences, self.judge, self.warnings, self.rows):
+            layout.addWidget(widget)
+        dock.add_key("J", self._key)
+        self.rows.hide()
+        self.warnings.hide()
+
+    def forget(self) -> None:
+        """The map or its cells changed."""
+        self._stale = True
+        self.rows.hide()
+        if self.isVisible():
+            self.fill()
+
+    def fill(self) -> None:
+        """Compare, if that was not done since the last change."""
+        session = self._dock.session
+        if session is None or session.embedding is None or not self.isVisible() or not self._stale:
+            return
+        self._stale = False
+        self._dock.bench.background(partial(_compared, session), self._show, topic="comparison")
+
+    def ask(self) -> None:
+        """Everything that speaks for and against the map."""
+        if self._dock.session is not None:
+            self._dock.run("Judging the map", partial(map_reading.judge, self._dock.session), self._judged)
+
+    def _key(self) -> None:
+        if self.isVisible() and self.judge.isEnabled():
+            self.ask()
+
+    # ------------------------------------------------------------------ what is shown
+
+    def _show(self, found: tuple[Comparison, tuple[str, ...]]) -> None:
+        compared, warnings = found
+        self._show_comparison(compared)
+        self._show_warnings(warnings)
+
+    def _show_comparison(self, compared: Comparison) -> None:
+        session = self._dock.session
+        if session is None or session.embedding is None:
+            return
+        self.heading.setText(_heading(compared))
+        names, conditions = session.embedding.cluster_names, compared.conditions
+        titles = ["Cluster", *(f"% {name}" if name else "%" for name in conditions), "Effect", "p"]
+        _prepare(self.table, titles, len(compared.tests))
+        totals = compared.counts.sum(axis=0)
+        for row, test in enumerate(compared.tests):
+            name = QTableWidgetItem(
+                swatch(cluster_color(test.cluster)), names.get(test.cluster, f"Cluster {test.cluster + 1}")
+            )
+            self.table.setItem(row, 0, name)
+            for column, count in enumerate(compared.counts[row]):
+                low, high = test.ranges[column]
+                item = _number(f"{100 * count / max(totals[column], 1):.0f}")
+                item.setToolTip(
+                    f"{count:,} of {totals[column]:,} cells; by {compared.unit} "
+                    f"{100 * test.shares[column]:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"
+                )
+                self.table.setItem(row, 1 + column, item)
+            sure = not math.isnan(test.q) and test.q <= _SURE
+            for column, text in enumerate((test.word or "–", p_text(test.q)), start=1 + len(conditions)):
+                item = _number(text)
+                font = item.font()
+                font.setBold(sure)
+                item.setFont(font)
+                item.setToolTip(test.sentence)
+                self.table.setItem(row, column, item)
+        found = [test.sentence for test in compared.tests if not math.isnan(test.q) and test.q <= _SURE]
+        self.sentences.setText("<br>".join(found))
+        self.sentences.setVisible(bool(found))
+
+    def _show_warnings(self, warnings: tuple[str, ...]) -> None:
+        self.warnings.setText("<br>".join(f"⚠ {line[:1].upper()}{line[1:]}." for line in warnings))
+        self.warnings.setVisible(bool(warnings))
+
+    def _judged(self, judgement: Judgement) -> str:
+        self._show_comparison(judgement.comparison)
+        self._show_warnings(judgement.warnings)
+        self._show_scores(judgement.honesty)
+        count = len(judgement.warnings)
+        return f"{count} warning{'' if count == 1 else 's'}" if count else "Nothing speaks against this map"
+
+    def _show_scores(self, rows: tuple[HonestyRow, ...]) -> None:
+        _prepare(self.scores, ["Score", "Space", "Cells", "Value"], len(rows))
+        for index, row in enumerate(rows):
+            value = "–" if math.isnan(row.value) else f"{row.value:.2f}" if abs(row.value) < 100 else f"{row.value:.0f}"
+            for column, text in enumerate((row.what, row.space, row.split)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(f"{row.what}; in {row.space}; {row.split}")
+                self.scores.setItem(index, column, item)
+            self.scores.setItem(index, 3, _number(value))
+        self.rows.show()
+
+
+def _compared(session: Session) -> tuple[Comparison, tuple[str, ...]]:
+    compared = map_reading.comparison(session)
+    return compared, map_reading.quick_warnings(session, compared)
+
+
+def _heading(compared: Comparison) -> str:
+    if compared.refused:
+        return f"<b>Conditions cannot be compared:</b> {compared.refused}."
+    units = ", ".join(f"{name or 'no condition'} {count}" for name, count in compared.units.items())
+    sure = compared.p <= _SURE
+    how = "all arrangements of them" if compared.exact else f"{compared.arrangements:,} arrangements drawn by chance"
+    said = "Conditions differ in their clusters" if sure else f"No difference beyond that between {compared.unit}s"
+    return (
+        f"<b>{said}</b> (p {p_text(compared.p)}). Tested by {compared.unit}, not by cell: {units}; "
+        f"{how} were compared, and p of each cluster is corrected ({compared.correction})."
+    )
+
+
+def _label(name: str = "") -> QLabel:
+    label = QLabel()
+    label.setObjectName(name)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def _table() -> QTableWidget:
+    table = QTableWidget()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+    table.setShowGrid(False)
+    table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(_ROW)
+    return table
+
+
+def _prepare(table: QTableWidget, titles: list[str], rows: int) -> None:
+    """As many rows and columns as are needed, and high enough for all rows."""
+    table.setColumnCount(len(titles))
+    table.setHorizontalHeaderLabels(titles)
+    table.setRowCount(rows)
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    header.setMinimumSectionSize(30)
+    table.setFixedHeight(max(rows, 1) * _ROW + header.sizeHint().height() + 6)
+
+
+def _number(text: str) -> Any:
+    item: Any = QTableWidgetItem(text)
+    item.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+    return item
