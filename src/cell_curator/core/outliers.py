@@ -43,7 +43,7 @@ REASONS: dict[str, str] = {
 RARE = ("intensity", "size", "elongation", "debris", "overlap", "pieces", "flow", "redraw", "alone", "unlike")
 """Reasons that say a cell is rare rather than wrong; they flag it, but move it up the list less."""
 
-_RARE_WEIGHT = 0.3
+_RARE_WEIGHT = 0.05
 
 
 def score(frame: pd.DataFrame, params: OutlierParameters | None = None) -> pd.DataFrame:
