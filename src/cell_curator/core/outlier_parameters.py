@@ -118,7 +118,7 @@ class OutlierParameters(Parameters):
         more=True,
     )
     unlike: float = parameter(
-        0.75,
+        0.6,
         "Unlike the others",
         "Score of an isolation forest over all figures from which a cell is called unlike the others; 1 finds none.",
         ge=0.5,
