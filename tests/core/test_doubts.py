@@ -24,7 +24,7 @@ def test_a_batch_effect_is_told_plainly():
     got = batch_effect(*_latent(of_condition=0, of_image=1.5))
     assert got.image > 0.9
     assert got.condition < 0.75
-    assert got.warning.startswith("batch effect: the map tells two images of one condition apart in 1")
+    assert got.warning.startswith("batch effect: the map tells two images of one condition apart in 99 % of cells")
 
 
 def test_a_true_difference_is_no_batch_effect():

@@ -135,7 +135,7 @@ def test_the_report_shows_tests_controls_and_warnings_and_stays_safe(content, ju
     words = " ".join(page.words)
     assert "Do conditions differ?" in words
     assert f"batch effect of {EVIL}" in words
-    assert "exchanging whole images between conditions (control 2, drug 2)" in words
+    assert "exchanging whole images between conditions (control: 2, drug: 2)" in words
     assert "−0.250" in words
     assert "undefined" in words
     assert "4 of 16 cells" in words

@@ -22,6 +22,7 @@ from cell_curator.io.figures import composition_figure, sizes_figure
 
 _TELLING = 0.33  # Cliff's delta from which a measurement is said to set a cluster apart: no small effect
 _MOST_SAID = 3
+_MOST_COLUMNS = 6  # conditions; of more, the table of shares is long enough in itself
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def judged_part(judged: ReportJudged | None) -> dict[str, Any]:
             "refused": made.refused,
             "how": _how(made),
             "conditions": [name or "(no condition)" for name in made.conditions],
-            "wide": len(made.conditions) > 6,
+            "wide": len(made.conditions) > _MOST_COLUMNS,
             "tests": [_test_row(judged, index) for index in range(len(made.tests))],
             "sentences": [test.sentence for test in made.tests if test.sentence],
             "figure": _source(composition_figure(made, judged.names)) if len(made.conditions) > 1 else "",
@@ -71,7 +72,7 @@ def _how(made: Comparison) -> str:
     if made.refused:
         return ""
     many = f"all {made.arrangements:,}" if made.exact else f"{made.arrangements:,} random"
-    units = ", ".join(f"{name or '(no condition)'} {count}" for name, count in made.units.items())
+    units = ", ".join(f"{name or '(no condition)'}: {count}" for name, count in made.units.items())
     return (
         f"Tested by exchanging whole {made.unit}s between conditions ({units}), {many} arrangements; p is the share of "
         f"them that separate the conditions as far, corrected for the number of clusters after {made.correction}. "
