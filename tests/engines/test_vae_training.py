@@ -208,6 +208,33 @@ def test_a_loss_that_is_not_a_number_names_its_step_and_keeps_the_last_good(monk
     assert np.isfinite(made.latent).all()
 
 
+def test_a_network_that_breaks_between_two_looks_is_not_kept(monkeypatch):
+    """The loss of the step is still a number, but that of the cells held back is none any more."""
+    genuine, calls = training.loss, itertools.count(1)
+
+    def broken(network, *rest, **more):
+        terms = genuine(network, *rest, **more)
+        if not network.modules.training and next(calls) >= 6:
+            return VaeLoss(terms.total * math.nan, terms.reconstruction, terms.kl)
+        return terms
+
+    monkeypatch.setattr(training, "loss", broken)
+    made = learn()
+    assert [one.step for one in made.history] == [1, 2, 3, 4, 5]
+    assert "stopped being a number at step 6" in made.notes[-1]
+    assert np.isfinite(made.latent).all()
+
+
+def test_going_on_after_the_last_look_stops_as_one_run_would_have(tmp_path, always_saved):
+    params = QUICK.model_copy(update={"learning_rate": 1.0, "patience": 2, "warmup": 0.0})
+    whole = learn(params)
+    stop_after(len(whole.history), params, checkpoint=tmp_path / "state.pt")
+    rest = learn(params, checkpoint=tmp_path / "state.pt")
+    assert rest.notes == whole.notes
+    assert "no more improvement" in rest.notes[-1]
+    np.testing.assert_array_equal(rest.latent, whole.latent)
+
+
 def test_the_map_is_drawn_at_each_look_with_the_cells_own_ids():
     ids = np.arange(96) * 10 + 3
     seen = []

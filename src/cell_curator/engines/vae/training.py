@@ -198,6 +198,9 @@ class Run:
         looked = time.perf_counter()
         seen = state.history[-1] if state.history else VaeProgress(0, params.steps, math.nan, math.nan, math.nan)
         for step in range(state.step + 1, params.steps + 1):
+            if state.waited >= params.patience:
+                state.notes.append(f"stopped at step {state.step} of {params.steps}: no more improvement")
+                break
             warm = min(1.0, step / max(1.0, params.warmup * params.steps))
             self.optimiser.param_groups[0]["lr"] = params.learning_rate * _decay(step / params.steps)
             losses = self.step(step, params.beta * warm)
@@ -209,12 +212,12 @@ class Run:
             if step % check_every == 0 or step == params.steps:
                 seen = self._look(looked, seen, waiting=warm == 1)
                 looked = time.perf_counter()
+                if not math.isfinite(seen.validation):
+                    self._diverged(step)
+                    break
             if seen.preview is not None or time.perf_counter() - last > _EVERY:
                 last = time.perf_counter()
                 yield self._progress(seen)
-            if state.waited >= params.patience:
-                state.notes.append(f"stopped at step {step} of {params.steps}: no more improvement")
-                break
         self.network.assign(state.best)
 
     def model(self, split: str = "") -> VaeModel:
@@ -298,6 +301,8 @@ class Run:
         terms = self._validate()
         per_cell = (time.perf_counter() - begun) / len(self.checked)
         seen = replace(seen or VaeProgress(0, self.params.steps, *terms), validation=terms[0])
+        if not math.isfinite(terms[0]):
+            return seen
         better = terms[0] < state.lowest
         state.waited = 0 if better else state.waited + waiting
         if better:
