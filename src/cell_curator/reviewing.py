@@ -16,9 +16,9 @@ import pandas as pd
 from cell_curator.core import clean
 from cell_curator.core.audit import CONFIDENCE, Audit, draw, interval, needed
 from cell_curator.core.clean import CleanParameters, Step
-from cell_curator.core.jobs import UserError
+from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.core.outliers import FLAGGED, REASONS, OutlierParameters, suspicions
-from cell_curator.core.verdict_model import Learned, learn
+from cell_curator.core.verdict_model import FEWEST, FEWEST_OF_A_KIND, Learned, learn
 from cell_curator.doubtful_images import ImageReport, image_report
 from cell_curator.io.project import Change
 from cell_curator.session import Session
@@ -259,3 +259,27 @@ def learned(session: Session) -> Learned | None:
     """What can be learned from the verdicts so far, or None while there are too few."""
     frame = session.cells.frame
     return learn(frame, frame["verdict"], session.get(OutlierParameters))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How likely each cell is bad, by cell id, and one line on how good that is."""
+
+    likely: pd.Series[float]
+    text: str
+
+
+def rank_by_verdicts(session: Session) -> Job[Ranking]:
+    """Learn from the verdicts so far, and say of every cell how likely it is bad.
+
+    Raises
+    ------
+    UserError
+        If there are too few verdicts.
+    """
+    yield Progress(0.0, "learning")
+    made = learned(session)
+    if made is None:
+        raise UserError(f"it takes {FEWEST} verdicts, {FEWEST_OF_A_KIND} of each kind; accept or reject more cells")
+    yield Progress(0.8, "ranking")
+    return Ranking(made.probability(session.cells.frame), made.text)

@@ -206,7 +206,9 @@ class Session:
 
         def read() -> NDArray[np.generic]:
             if not record.path.exists():
-                raise UserError(f"{record.path}: the image is no longer there; move it back or add it again")
+                raise UserError(
+                    f"{record.path}: the image is no longer there; move it back, or point to its new place (Images tab)"
+                )
             return read_image(record.path, record.plane if record.axis else None)
 
         return self._pixels.get(("pixels", image_id, record.path, record.plane), read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
@@ -13,12 +14,15 @@ from qtpy.QtWidgets import QApplication
 from cell_curator import reviewing
 from cell_curator.core.cells import VERDICTS
 from cell_curator.core.clean import CleanParameters
+from cell_curator.core.image_flags import ImageFlagParameters
+from cell_curator.doubtful_images import SETTING
 from cell_curator.io.project import Change
+from cell_curator.session import Session
 from cell_curator.widgets.gallery import CellList, Gallery
 from cell_curator.widgets.gallery_pictures import Look, Pictures, draw_cells
 from cell_curator.widgets.review_bulk import ABOVE, CHOSEN, LISTED, cells_meant
 from cell_curator.widgets.review_dock import ReviewDock
-from cell_curator.widgets.review_filter import ALL, Wanted, cells_of
+from cell_curator.widgets.review_filter import ALL, LIKELY, Wanted, cells_of
 from cell_curator.widgets.review_fix import box_around, merge_with_neighbour
 from cell_curator.widgets.runner import Background
 
@@ -342,6 +346,87 @@ def test_the_large_gallery_shows_the_same_cells(review, viewer, qtbot):
     assert session.selection.ids == {ids[5]}
     large.close()
     assert not dock.queue.large.isChecked()
+
+
+def test_a_moved_image_is_said_in_its_place_and_comes_back(review, bench, qtbot):
+    dock, session, ids = review
+    path = session.images[1].path
+    path.rename(path.with_name("away.tif"))
+    session._pixels = type(session._pixels)()
+    gallery = dock.queue.gallery
+    gallery.forget_pictures()
+    dock.queue.card.forget()
+    dock.model.set_current(ids[7])
+    qtbot.waitUntil(lambda: "no longer there" in gallery.about(0), timeout=5000)
+    qtbot.waitUntil(lambda: dock.queue.card.picture.text() == "The image\ncannot be read", timeout=5000)
+    path.with_name("away.tif").rename(path)
+    session.events.images_changed.emit()
+    qtbot.waitUntil(lambda: gallery.pictures.is_new(ids[7], 1), timeout=5000)
+    assert "no longer there" not in gallery.about(0)
+    qtbot.waitUntil(lambda: not dock.queue.card.picture.pixmap().isNull(), timeout=5000)
+
+
+# images that look wrong, and what verdicts teach
+
+
+def test_images_that_look_wrong_are_listed_and_a_click_goes_there(review, wait_for_job):
+    dock, session, _ = review
+    fold = dock.queue.images
+    fold.set_open(True)
+    assert fold.state.text() == "Nobody looked at them yet"
+    assert not fold.list.isVisible()
+    fold.form.control("exposure").spin.setValue(0.01)
+    QTest.mouseClick(fold.look, LEFT)
+    wait_for_job()
+    assert session.get(ImageFlagParameters).exposure == 0.01
+    session.commit(
+        Change(
+            settings={
+                SETTING: {"flags": {"2": [["focus", "blurrier than the others"]]}, "looked_at": [1, 2], "unread": {}}
+            }
+        )
+    )
+    session.events.parameters_changed.emit(SETTING)
+    assert fold.button.text() == "Images that look wrong (1)"
+    assert fold.state.text() == "1 of 2 images look wrong"
+    assert fold.list.item(0).text() == "treated/treated\n• blurrier than the others"
+    session.show_image(1)
+    QTest.mouseClick(fold.list.viewport(), LEFT, pos=fold.list.visualItemRect(fold.list.item(0)).center())
+    assert session.current_image == 2
+
+
+def test_verdicts_teach_a_ranking(show, bench, session, wait_for_job, rng):
+    image = session.images[0].image_id
+    frame = session.cells.frame
+    many = pd.concat([frame.loc[frame["image"] == image]] * 12, ignore_index=True)
+    many = many.assign(label=range(1, len(many) + 1), verdict="proposed")
+    many["area"] *= rng.uniform(0.9, 1.1, len(many))
+    many.index = pd.Index(range(100, 100 + len(many)), name="cell_id")
+    bad = many.index[::3]
+    many.loc[bad, ["area", "mean_intensity"]] *= 3
+    session.commit(Change(cells=pd.concat([many, frame.assign(verdict="proposed")])))
+    dock = show(ReviewDock)
+    bench.adopt(session)
+    fold = dock.queue.taught
+    assert not fold.learn.isEnabled()
+    assert "0 verdicts so far" in fold.text.text()
+    assert LIKELY not in [dock.queue.filter.column.itemText(i) for i in range(dock.queue.filter.column.count())]
+    told = many.index[:36]
+    session.set_verdict(set(told) & set(bad), "rejected")
+    session.set_verdict(set(told) - set(bad), "accepted")
+    assert fold.learn.text() == "Rank by your 36 verdicts"
+    fold.set_open(True)
+    QTest.mouseClick(fold.learn, LEFT)
+    wait_for_job()
+    assert dock.jobs.error.text() == ""
+    assert "Learned from 36 verdicts (12 bad): right for" in fold.text.text()
+    assert dock.queue.filter.column.value() == LIKELY
+    rest = set(many.index) - set(told)
+    ranked = [cell for cell in dock.model.cell_ids if cell in rest]
+    assert set(ranked[: len(rest & set(bad))]) == rest & set(bad)
+    bench.adopt(Session.create(session.folder.parent / "other.curator"))
+    assert dock.queue.filter.column.value() == "suspicion"
+    assert "0 verdicts" in fold.text.text()
 
 
 # many at once

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from cell_curator.widgets.controls import Fold
 from cell_curator.widgets.dock import Connections, Dock, choose_folder
 from cell_curator.widgets.exchange_panel import ExchangePanel
+from cell_curator.widgets.images_missing import MissingImages
 from cell_curator.widgets.images_model import ImagesModel
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class ImagesDock(Dock):
         self.path.returnPressed.connect(self._open_typed)
         self._pages.widget(0).layout().insertWidget(4, self.path)
 
+        self.missing = MissingImages(self.bench, self.run)
+        self.body.addWidget(self.missing)
         self.body.addWidget(self.table, 1)
         self.body.addWidget(self.facts)
         self.body.addLayout(buttons)
@@ -109,6 +112,8 @@ class ImagesDock(Dock):
     def opened(self, session: Session, links: Connections) -> None:
         """Fill the table and follow the session."""
         self.model.show_session(session)
+        self.missing.look()
+        links.add(session.events.images_changed, self.missing.look)
         links.add(session.events.images_changed, self._refresh)
         links.add(session.events.cells_changed, self._refresh)
         links.add(session.events.current_changed, self._follow)
@@ -132,6 +137,7 @@ class ImagesDock(Dock):
     def closed(self) -> None:
         """Empty the table."""
         self.model.show_session(None)
+        self.missing.show_missing(None)
         self.facts.setText("")
 
     def dragEnterEvent(self, event: Any) -> None:  # noqa: N802

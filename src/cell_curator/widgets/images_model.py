@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtGui import QIcon, QImage, QPainter, QPixmap
 
 from cell_curator.adding import title_of
+from cell_curator.core.jobs import UserError
 from cell_curator.core.patches import patch_thumbnail
 from cell_curator.widgets.runner import Background
 
@@ -41,6 +42,7 @@ class ImagesModel(QAbstractTableModel):
         self._shown: dict[Path, int] = {}
         self._counts: dict[int, int] = {}
         self._thumbs: dict[int, QIcon] = {}
+        self._unread: dict[int, tuple[Path, str]] = {}
 
     def show_session(self, session: Session | None) -> None:
         """Show the images of another session."""
@@ -48,6 +50,7 @@ class ImagesModel(QAbstractTableModel):
         self._session = session
         self._shown.clear()
         self._thumbs.clear()
+        self._unread.clear()
         self._take(self._read_files())
         self.endResetModel()
 
@@ -134,7 +137,7 @@ class ImagesModel(QAbstractTableModel):
             return (
                 "Double-click to change the condition"
                 if column == 1
-                else f"{record.name}\n{record.path}\n{record.note}".strip()
+                else "\n".join(filter(None, (record.name, str(record.path), record.note, self._problem(record))))
             )
         if role == Qt.ItemDataRole.TextAlignmentRole and column == 2:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -161,8 +164,15 @@ class ImagesModel(QAbstractTableModel):
             together.setdefault(record.path if record.axis else record.image_id, []).append(record)
         return [tuple(sorted(records, key=lambda one: one.plane)) for records in together.values()]
 
+    def _problem(self, record: ImageRecord) -> str:
+        """Why there is no thumbnail of an image."""
+        return self._unread.get(record.image_id, (record.path, ""))[1]
+
     def _take(self, files: list[tuple[ImageRecord, ...]]) -> None:
         self._files = files
+        for record in (record for records in files for record in records):
+            if record.image_id in self._unread and self._unread[record.image_id][0] != record.path:
+                del self._unread[record.image_id], self._thumbs[record.image_id]  # found in another place
         frame = self._session.cells.frame if self._session is not None else None
         self._counts = {} if frame is None else {int(i): int(n) for i, n in frame["image"].value_counts().items()}
 
@@ -171,23 +181,31 @@ class ImagesModel(QAbstractTableModel):
             self._thumbs[record.image_id] = QIcon(blank(_SIZE))
             session, image_id = self._session, record.image_id
 
-            def compute() -> tuple[Session, int, NDArray[np.uint8]]:
-                pixels = session.pixels(image_id)
-                height, width = pixels.shape[1:]
-                step = max(1, max(height, width) // 256)
-                small = pixels[:, ::step, ::step]
-                box = (0, 0, small.shape[1], small.shape[2])
-                return session, image_id, patch_thumbnail(small, None, box, _SIZE, margin=0)
+            def compute() -> tuple[Session, ImageRecord, NDArray[np.uint8] | str]:
+                try:
+                    return session, record, _picture(session.pixels(image_id))
+                except UserError as error:  # one bad image must not hide what is said of the others
+                    return session, record, str(error)
 
             self._background(compute, self._thumbnail_made)
         return self._thumbs.get(record.image_id)
 
-    def _thumbnail_made(self, made: tuple[Session, int, NDArray[np.uint8]]) -> None:
-        session, image_id, picture = made
-        row = self.row_of(image_id)
+    def _thumbnail_made(self, made: tuple[Session, ImageRecord, NDArray[np.uint8] | str]) -> None:
+        session, record, picture = made
+        row = self.row_of(record.image_id)
         if session is self._session and row is not None:
-            self._thumbs[image_id] = QIcon(to_pixmap(picture))
+            if isinstance(picture, str):
+                self._unread[record.image_id] = record.path, picture
+            pixmap = blank(_SIZE, "?") if isinstance(picture, str) else to_pixmap(picture)
+            self._thumbs[record.image_id] = QIcon(pixmap)
             self.dataChanged.emit(self.index(row, 0), self.index(row, 0), [Qt.ItemDataRole.DecorationRole])
+
+
+def _picture(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """A whole image in small."""
+    step = max(1, max(pixels.shape[1:]) // 256)
+    small = pixels[:, ::step, ::step]
+    return patch_thumbnail(small, None, (0, 0, small.shape[1], small.shape[2]), _SIZE, margin=0)
 
 
 def _short(record: ImageRecord, planes: int) -> str:
@@ -212,8 +230,15 @@ def to_pixmap(picture: NDArray[np.uint8]) -> QPixmap:
     return QPixmap.fromImage(QImage(picture.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy())
 
 
-def blank(size: int) -> QPixmap:
-    """A grey square that holds the place of a picture."""
+def blank(size: int, word: str = "") -> QPixmap:
+    """A grey square that holds the place of a picture; ``word`` says that there will be none."""
     pixmap = QPixmap(size, size)
     pixmap.fill(Qt.GlobalColor.darkGray)
+    if word:
+        painter = QPainter(pixmap)
+        font = painter.font()
+        font.setPixelSize(size // 2)
+        painter.setFont(font)
+        painter.drawText(pixmap.rect(), int(Qt.AlignmentFlag.AlignCenter), word)
+        painter.end()
     return pixmap

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from cell_curator.core.jobs import UserError
-from cell_curator.widgets.gallery_pictures import Look, draw_cells
+from cell_curator.widgets.gallery_pictures import Key, Look, draw_cells
 from cell_curator.widgets.images_model import to_pixmap
 from cell_curator.widgets.runner import Background
 
@@ -56,7 +56,12 @@ class CellCard(QWidget):
         if key != self._shown:
             self._shown = key
             self.picture.clear()
-            self._background(partial(_drawn, session, image_id, cell, self._look), self._made, topic=f"card {id(self)}")
+            self._background(partial(_drawn, session, image_id, key, self._look), self._made, topic=f"card {id(self)}")
+
+    def try_again(self) -> None:
+        """Images changed: a picture that could not be made may be possible now."""
+        if self.picture.text():
+            self._shown = None
 
     def forget(self) -> None:
         """The picture is made anew the next time."""
@@ -76,14 +81,17 @@ class CellCard(QWidget):
         self.text.setText("<br>".join(lines))
         self.text.setToolTip("<br>".join([image.name, *lines]))
 
-    def _made(self, pictures: Any) -> None:
+    def _made(self, made: Any) -> None:
+        key, pictures = made
+        if not pictures and key == self._shown:
+            self.picture.setText("The image\ncannot be read")
         for key, picture in pictures.items():
             if key == self._shown:
                 self.picture.setPixmap(to_pixmap(picture))
 
 
-def _drawn(session: Session, image_id: int, cell: int, look: Look) -> Any:
+def _drawn(session: Session, image_id: int, key: Key, look: Look) -> Any:
     try:
-        return draw_cells(session, image_id, [cell], look.size, look)
-    except UserError:  # said by the gallery and the image
-        return {}
+        return key, draw_cells(session, image_id, [key[0]], look.size, look)
+    except UserError:  # the gallery and the image say why
+        return key, {}

@@ -12,18 +12,22 @@ from qtpy.QtWidgets import QWidget
 
 from cell_curator import reviewing
 from cell_curator.core.clean import CleanParameters
+from cell_curator.core.image_flags import ImageFlagParameters
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.recipe import Recipe
+from cell_curator.doubtful_images import SETTING
 from cell_curator.widgets.dock import Connections, Dock
 from cell_curator.widgets.gallery import CellList, Gallery
 from cell_curator.widgets.review_audit import AuditPage
 from cell_curator.widgets.review_bulk import BulkSheet, cells_meant
-from cell_curator.widgets.review_filter import SUSPICIOUS, Wanted, cells_of
+from cell_curator.widgets.review_filter import LIKELY, SUSPICIOUS, Wanted, cells_of
 from cell_curator.widgets.review_fix import Mender
 from cell_curator.widgets.review_look import LargeGallery
 from cell_curator.widgets.review_queue import ACTIONS, QueuePage
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cell_curator.session import Session
 
 
@@ -50,9 +54,10 @@ class ReviewDock(Dock):
         """Three pages of which one is seen: queue and gallery, a look at many, an audit."""
         self.model = CellList()
         self._listed: NDArray[np.int64] = np.empty(0, np.int64)
+        self._likely: pd.Series[float] | None = None
         self._large: LargeGallery | None = None
         self.mender = Mender(self, self.jobs.show_state)
-        self.queue = QueuePage(self.model, self.bench.background)
+        self.queue = QueuePage(self.model, self.bench, self.run)
         self.sheet = BulkSheet(self.bench.background)
         self.audit = AuditPage(self.bench, self.guard)
         self._page: QWidget = self.queue
@@ -73,19 +78,17 @@ class ReviewDock(Dock):
         queue.bulk.asked.connect(self._ask_many)
         queue.counting.changed.connect(self._put)
         queue.audit.clicked.connect(self._audit)
+        queue.taught.asked.connect(self._learn)
         self.model.moved.connect(self._fit_card)
         self.sheet.decided.connect(self._decide_many)
         for page in (self.sheet, self.audit):
             page.closed.connect(self._to_queue)
         for name, _, key, _ in ACTIONS:
             self.add_key(key, partial(self.do, name))
-        for key, slot in (
-            ("Right", partial(self.step, 1)),
-            ("Left", partial(self.step, -1)),
-            ("L", queue.large.click),
-            ("Esc", self._leave),
-        ):
-            self.add_key(key, slot)
+        self.add_key("Right", partial(self.step, 1))
+        self.add_key("Left", partial(self.step, -1))
+        self.add_key("L", queue.large.click)
+        self.add_key("Esc", self._leave)
 
     def act(self) -> None:
         """Score all cells."""
@@ -102,22 +105,38 @@ class ReviewDock(Dock):
             self._go_on(-1)
         return f"{flagged:,} suspicious cells; the worst is first" if flagged else "No cell looks suspicious"
 
+    def _learn(self) -> None:
+        """Rank the cells that nobody decided on by what the verdicts teach."""
+        session = self.session
+        if session is not None:
+            self.run("Learning from your verdicts", partial(reviewing.rank_by_verdicts, session), self._learned)
+
+    def _learned(self, made: reviewing.Ranking) -> str:
+        self._likely = made.likely
+        self.queue.taught.show_learned(made.text)
+        self.queue.filter.offer_likely(True)
+        self.queue.filter.show_list("proposed", LIKELY)
+        self._fill()
+        return f"{len(self.model):,} cells that nobody decided on; the most likely bad is first"
+
     # ------------------------------------------------------------------ following the session
 
     def opened(self, session: Session, links: Connections) -> None:
         """List the cells of this session and follow it."""
         self.queue.form.set_value(session.get(OutlierParameters))
         self.queue.counting.set_value(session.get(CleanParameters))
+        self.queue.images.form.set_value(session.get(ImageFlagParameters))
+        self._forget_learned()
         links.add(session.events.cells_changed, self._cells_changed)
         links.add(session.events.embedding_changed, self._offer)
-        links.add(session.events.images_changed, self._offer)
+        links.add(session.events.images_changed, self._images_changed)
         links.add(session.events.parameters_changed, self._parameters_changed)
         links.add(session.selection.changed, self._follow_selection)
         links.add(session.history.changed, self._fit_history)
         if self.bench.tools is not None:
             links.add(self.bench.tools.said, self._tool_said)
         self._to_queue()
-        self._offer()
+        self._images_changed()
         self._fill()
         self._fit_history()
         self._fit_funnel()
@@ -128,11 +147,27 @@ class ReviewDock(Dock):
         self.model.show_cells(None, ())
         self.queue.card.show_cell(None, None)
         self.queue.funnel.show_steps(())
+        self._forget_learned()
 
     def themed(self, theme: str) -> None:
         """The large gallery is no child of the dock."""
         if self._large is not None:
             self._large.set_theme(theme)
+
+    def _forget_learned(self) -> None:
+        self._likely = None
+        self.queue.taught.show_learned("")
+        self.queue.filter.offer_likely(False)
+
+    def _images_changed(self) -> None:
+        """Some may have come, gone, or been found again."""
+        self._offer()
+        for gallery in self._galleries:
+            gallery.pictures.try_again()
+        self.queue.card.try_again()
+        self._fit_card()
+        if self.session is not None:
+            self.queue.images.show_session(self.session)
 
     def _offer(self, *_: Any) -> None:
         if self.session is not None:
@@ -153,7 +188,7 @@ class ReviewDock(Dock):
     def _list(self, session: Session, wanted: Wanted, because: Collection[int] | None) -> None:
         if session is not self.session or wanted != self.queue.filter.wanted(session):
             return
-        self._listed = cells_of(session.cells.frame, wanted, session.selection.ids, because)
+        self._listed = cells_of(session.cells.frame, wanted, session.selection.ids, because, self._likely)
         self.model.show_cells(session, self._listed)
         self.queue.gallery.verticalScrollBar().setValue(0)
         self._fit_card()
@@ -177,6 +212,8 @@ class ReviewDock(Dock):
                 gallery.forget_pictures()
             self.queue.card.forget()
             self._fit_card()
+        elif name == SETTING and self.session is not None:
+            self.queue.images.show_session(self.session)
         elif name == CleanParameters.__name__ and self.session is not None:
             self.queue.counting.set_value(self.session.get(CleanParameters))
             self._fit_funnel()
@@ -348,6 +385,7 @@ class ReviewDock(Dock):
     def _fit_progress(self) -> None:
         if self.session is not None:
             first = self.queue.fit_progress(self.session, len(self._listed))
+            self.queue.taught.show_session(self.session)
             if first:
                 self.jobs.show_state(first)
 

@@ -25,7 +25,16 @@ SUSPICIOUS, ALL, CHOSEN = "suspicious", "all", "chosen"
 _LISTS = (SUSPICIOUS, ALL, CHOSEN, *VERDICTS)
 ANY = "any"
 ANY_REASON = "any reason"
-_COLUMNS = {"suspicion": "score", "number": "cell_id", "image": "image", "cluster": "cluster", **MEASUREMENTS}
+LIKELY = "likely bad"
+"""Column of what the verdicts teach; it can be chosen once something was learned."""
+_COLUMNS = {
+    LIKELY: LIKELY,
+    "suspicion": "score",
+    "number": "cell_id",
+    "image": "image",
+    "cluster": "cluster",
+    **MEASUREMENTS,
+}
 _OPEN = -1e9  # a limit that is not set
 
 
@@ -49,11 +58,15 @@ class Wanted:
 
 
 def cells_of(
-    frame: pd.DataFrame, wanted: Wanted, chosen: Collection[int] = (), because: Collection[int] | None = None
+    frame: pd.DataFrame,
+    wanted: Wanted,
+    chosen: Collection[int] = (),
+    because: Collection[int] | None = None,
+    likely: pd.Series[float] | None = None,
 ) -> NDArray[np.int64]:
     """Ids of the cells that are wanted, in order; equal ones in the order of their ids, unknown values last.
 
-    ``because``: the cells that have the reason asked for.
+    ``because``: the cells that have the reason asked for; ``likely``: values of the column `LIKELY` by cell id.
     """
     keep = np.ones(len(frame), bool)
     if wanted.listed == SUSPICIOUS:
@@ -69,7 +82,7 @@ def cells_of(
             keep &= frame[name].to_numpy() == value
     if wanted.condition != ANY:
         keep &= frame["condition"].to_numpy() == wanted.condition
-    values = np.asarray(frame.index if wanted.column == "cell_id" else frame[wanted.column], np.float64)
+    values = _values(frame, wanted.column, likely)
     if wanted.low is not None:
         keep &= values >= wanted.low
     if wanted.high is not None:
@@ -77,6 +90,13 @@ def cells_of(
     ids, values = frame.index.to_numpy()[keep], values[keep]
     order = np.argsort(-values if wanted.falling else values, kind="stable")  # NaN comes last either way
     return np.asarray(ids[order], np.int64)
+
+
+def _values(frame: pd.DataFrame, column: str, likely: pd.Series[float] | None) -> NDArray[np.float64]:
+    if column == LIKELY:
+        known = np.full(len(frame), np.nan) if likely is None else likely.reindex(frame.index).to_numpy()
+        return np.asarray(known, np.float64)
+    return np.asarray(frame.index if column == "cell_id" else frame[column], np.float64)
 
 
 class FilterBar(QWidget):
@@ -88,7 +108,7 @@ class FilterBar(QWidget):
         super().__init__()
         self.listed = _choice(_LISTS, "Which cells are listed; a list keeps its cells until it is made again")
         self.reason = _choice((ANY_REASON, *REASONS.values()), "Only cells that are suspicious for this reason")
-        self.column = _choice(tuple(_COLUMNS), "What the cells are sorted by, and what “from … to” limits")
+        self.column = _choice(_offered(False), "What the cells are sorted by, and what “from … to” limits")
         self.order = QToolButton()
         self.order.setToolTip("Largest or smallest first")
         self.order.setText("↓")
@@ -135,9 +155,16 @@ class FilterBar(QWidget):
         self.condition.set_words((ANY, *conditions))
         self.cluster.set_words((ANY, *_clusters(session).values()))
 
-    def show_list(self, name: str) -> None:
-        """List these cells with nothing else asked of them; `changed` is not emitted."""
+    def offer_likely(self, on: bool) -> None:
+        """Whether cells can be sorted by what the verdicts teach."""
+        self.column.set_words(_offered(on))
+
+    def show_list(self, name: str, column: str = "") -> None:
+        """List these cells with nothing else asked of them, by a column; `changed` is not emitted."""
         self.listed.set_value(name)
+        if column:
+            self.column.set_value(column)
+            self.order.setText("↓")
         self.reason.set_value(ANY_REASON)
         for choice in (self.condition, self.cluster):
             choice.set_value(ANY)
@@ -172,6 +199,10 @@ class FilterBar(QWidget):
 
     def _edited(self, *_: Any) -> None:
         self.changed.emit()
+
+
+def _offered(likely: bool) -> tuple[str, ...]:
+    return tuple(name for name in _COLUMNS if likely or name != LIKELY)
 
 
 def _clusters(session: Session) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ from cell_curator.widgets.review_bulk import BulkRow
 from cell_curator.widgets.review_card import CellCard
 from cell_curator.widgets.review_filter import FilterBar
 from cell_curator.widgets.review_funnel import FunnelBars
+from cell_curator.widgets.review_images import DoubtfulImages
 from cell_curator.widgets.review_look import LookBar
-from cell_curator.widgets.runner import Background
+from cell_curator.widgets.review_taught import TaughtFold
+from cell_curator.widgets.workbench import Workbench
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
@@ -47,9 +50,9 @@ class QueuePage(QWidget):
     """The name of one of `ACTIONS`."""
     large_asked = Signal(bool)
 
-    def __init__(self, model: CellList, background: Background) -> None:
+    def __init__(self, model: CellList, bench: Workbench, run: Callable[..., None]) -> None:
         super().__init__()
-        self.model = model
+        self.model, background = model, bench.background
         self.filter = FilterBar()
         self.gallery = Gallery(model, background)
         self.look = LookBar(self.gallery)
@@ -72,6 +75,8 @@ class QueuePage(QWidget):
         self.some = Fold("Filter and pictures", _stacked(self.filter.more, self.look))
         self.many = Fold("Many at once", self.bulk)
         self.more = Fold("What is suspicious, and what counts", _stacked(self.form, line(), self.counting))
+        self.taught = TaughtFold()
+        self.images = DoubtfulImages(bench, run)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(5)
@@ -81,7 +86,7 @@ class QueuePage(QWidget):
         row.addWidget(self.bar, 1)
         row.addWidget(self.audit)
         layout.addLayout(row)
-        for part in (self.funnel, self.many, self.more):
+        for part in (self.funnel, self.many, self.taught, self.images, self.more):
             layout.addWidget(part)
 
     def _build_buttons(self) -> QWidget:
