@@ -13,8 +13,8 @@ Then the time for 50,000 cells from label images, measurements included.
 suspicion that is meant. The evidence was weighed (``training/fit_outliers.py``) on the DSB2018 groups that are not held
 out and on the first six images of Usiigaci; only the other six are counted here. What is asked about, and how deep the
 trees are, was chosen by cross-validation on those (``training/fit_outliers.py --check``). What is held out was read
-twice for these trees, before and after saturation was counted by its share (a change that was chosen on what is
-not held out), and several times for an earlier way of weighing.
+three times for these trees: before saturation was counted by its share (what to change was chosen on what is
+not held out), after it, and once more at the end; and several times for an earlier way of weighing.
 """
 
 from __future__ import annotations
