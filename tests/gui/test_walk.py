@@ -202,6 +202,7 @@ def test_every_menu_entry_opens_its_dock(make_napari_viewer, qtbot):
         "Correct",
         "Teach",
         "Review",
+        "Patches",
         "Explore",
     ):
         _, widget = viewer.window.add_plugin_dock_widget("napari-cell-curator", name)

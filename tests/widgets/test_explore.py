@@ -22,7 +22,7 @@ from cell_curator.engines.vae.progress import MapPreview, VaeProgress
 from cell_curator.io.project import Change
 from cell_curator.map_reading import Judgement
 from cell_curator.widgets import explore_reading as reading
-from cell_curator.widgets.explore_clusters import CELLS, NAME, SWATCH
+from cell_curator.widgets.explore_clusters import CELLS, NAME, SHARES, SWATCH
 from cell_curator.widgets.explore_dock import ExploreDock
 from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, painted
 from cell_curator.widgets.legend import Legend, ago, cluster_shares
@@ -73,8 +73,11 @@ def test_a_map_is_made_with_its_curve_and_clusters(show, bench, session, wait_fo
     assert dock.plot.steps == 3
     table = dock.map.clusters.table
     assert table.rowCount() == 2
-    titles = [table.horizontalHeaderItem(i).text() for i in range(5)]
-    assert titles == ["", "Cluster", "Cells", "% control", "% treated"]
+    titles = [table.horizontalHeaderItem(i).text() for i in range(4)]
+    assert titles == ["", "Cluster", "Cells", "Conditions"]
+    bar = table.item(0, SHARES)
+    assert sum(percent for percent, _ in bar.data(Qt.ItemDataRole.UserRole)) == pytest.approx(100)
+    assert "% treated" in bar.toolTip()
     assert "8 cells on the map in 2 clusters" in dock.jobs.state.full_text
     assert bench.link.points.layer is not None
     dock.forms[1].control("k").spin.setValue(3)

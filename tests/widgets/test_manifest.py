@@ -35,6 +35,7 @@ def test_the_first_entry_opens_all_docks_and_each_has_its_own(manifest):
         "Correct",
         "Teach",
         "Review",
+        "Patches",
         "Explore",
     ]
     for widget in manifest.contributions.widgets:

@@ -152,7 +152,8 @@ class PointsBinder:
         # Colours are ranked over all cells, so that hiding some never recolours the others.
         everything = self._session.cells.frame
         at = everything.index.get_indexer(self._ids)
-        colors = color_cells(everything, self.color_by)[at].astype(np.float32)
+        unknown = self._preview is not None and self.color_by == "cluster" and not (everything["cluster"] >= 0).any()
+        colors = color_cells(everything, "condition" if unknown else self.color_by)[at].astype(np.float32)
         columns = {name: everything[name].to_numpy()[at] for name in ("cluster", "condition", "verdict")}
         colors[columns["verdict"] == "rejected", 3] = 0.15
         self._drawn.color(colors, {"cell_id": self._ids, **columns})

@@ -1,4 +1,4 @@
-"""The clusters of the map as a table: colour, name, cells, conditions, and a note on the one that is chosen.
+"""The clusters of the map as a table: colour, name, cells, a bar of conditions, and a note on the one chosen.
 
 Says what was pressed by signals; what a click means is the dock's business.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QRect, Qt, Signal
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QLineEdit,
+    QStyledItemDelegate,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -27,13 +29,14 @@ if TYPE_CHECKING:
 
     from cell_curator.io.records import StoredEmbedding
 
-SWATCH, NAME, CELLS = range(3)
+SWATCH, NAME, CELLS, SHARES = range(4)
 NONE = "in none"
 """What the cells in no cluster are called."""
 
 _ROW = 24
 _MOST_ROWS = 8
-_CONDITIONS_THAT_FIT = 3
+_BAR = 12  # px high
+_BAR_WIDTH = 104
 
 
 class ClusterTable(QWidget):
@@ -56,6 +59,7 @@ class ClusterTable(QWidget):
         self.table.setShowGrid(False)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(_ROW)
+        self.table.setItemDelegateForColumn(SHARES, _Shares(self.table))
         self.table.itemSelectionChanged.connect(self._row_chosen)
         self.table.cellDoubleClicked.connect(self._double_clicked)
         self.table.itemChanged.connect(self._edited)
@@ -83,20 +87,22 @@ class ClusterTable(QWidget):
         self._notes = embedding.cluster_notes
         conditions = [name for name in shares.columns if name != "cells"]
         self.table.blockSignals(True)
-        self.table.setColumnCount(3 + len(conditions))
-        self.table.setHorizontalHeaderLabels(["", "Cluster", "Cells", *(f"% {c}" if c else "%" for c in conditions)])
+        self.table.setColumnCount(4)
+        self.table.setHorizontalHeaderLabels(["", "Cluster", "Cells", "Conditions"])
+        self.table.setColumnHidden(SHARES, len(conditions) < 2)
+        colors = {name: cluster_color(i) for i, name in enumerate(sorted(set(frame["condition"]), key=str))}
         self.table.setRowCount(len(shares))
         for row, (index, values) in enumerate(shares.iterrows()):
             number = int(index)  # type: ignore[call-overload]
             self._fill_row(row, number, names.get(number, f"Cluster {number + 1}") if number >= 0 else NONE)
-            for column, text in enumerate(
-                [f"{int(values['cells'])}", *(f"{values[c]:.0f}" for c in conditions)], CELLS
-            ):
-                item = QTableWidgetItem(text)
-                item.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+            cells, bar = QTableWidgetItem(f"{int(values['cells']):,}"), QTableWidgetItem()
+            cells.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+            bar.setData(Qt.ItemDataRole.UserRole, [(float(values[c]), colors[c]) for c in conditions])
+            bar.setToolTip("\n".join(f"{values[c]:.0f} % {c or 'no condition'}" for c in conditions))
+            for column, item in ((CELLS, cells), (SHARES, bar)):
                 item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
                 self.table.setItem(row, column, item)
-        self._fit(len(shares), len(conditions))
+        self._fit(len(shares))
         self._show_chosen(kept)
         self.table.blockSignals(False)
         self._fit_note()
@@ -140,18 +146,14 @@ class ClusterTable(QWidget):
             item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
         self.table.setItem(row, NAME, item)
 
-    def _fit(self, rows: int, conditions: int) -> None:
+    def _fit(self, rows: int) -> None:
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(SHARES, QHeaderView.ResizeMode.Fixed)
         header.setMinimumSectionSize(26)
-        # More conditions than the dock is wide for bring a scroll bar, which must not cover the last row.
-        bar = self.table.horizontalScrollBar().sizeHint().height() if conditions > _CONDITIONS_THAT_FIT else 0
-        high = min(max(rows, 2), _MOST_ROWS) * _ROW + header.sizeHint().height() + bar + 6
-        self.table.setFixedHeight(high)
-        if conditions > _CONDITIONS_THAT_FIT:  # else the name would be squeezed to nothing
-            header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Interactive)
-            self.table.setColumnWidth(NAME, 96)
+        self.table.setColumnWidth(SHARES, _BAR_WIDTH)
+        self.table.setFixedHeight(min(max(rows, 2), _MOST_ROWS) * _ROW + header.sizeHint().height() + 6)
 
     def _show_chosen(self, number: int | None) -> None:
         row = self.rows().get(number) if number is not None else None
@@ -195,3 +197,18 @@ class ClusterTable(QWidget):
         )
         if not self.note.hasFocus():
             self.note.setText(self._notes.get(number, "") if number is not None else "")
+
+
+class _Shares(QStyledItemDelegate):
+    """Draws how a cluster spreads over the conditions as one bar in their colours."""
+
+    def paint(self, painter: Any, option: Any, index: Any) -> None:
+        """Draw."""
+        super().paint(painter, option, index)
+        area = option.rect.adjusted(4, (option.rect.height() - _BAR) // 2, -4, 0)
+        left, done = area.left(), 0.0
+        for percent, color in index.data(Qt.ItemDataRole.UserRole) or ():
+            done += percent
+            right = area.left() + round(area.width() * done / 100)
+            painter.fillRect(QRect(left, area.top(), right - left, _BAR), QColor.fromRgbF(*color))
+            left = right

@@ -232,12 +232,15 @@ class ExploreDock(Dock):
         if preview is not None and link is not None:
             first = link.points.layer is None
             link.points.preview(preview.cell_id, preview.map2d)
+            self.map.show_forming(session)
             if first:
                 self.bench.viewer.reset_view()
 
     def _ended(self, _outcome: Any) -> None:
-        if self.bench.link is not None:
+        if self.bench.link is not None and self.bench.link.points.is_preview:
             self.bench.link.points.end_preview()
+            if self.session is not None:
+                self.map.show_session(self.session)
         self._fit_jobs()
 
     def _fit_jobs(self, *_: Any) -> None:

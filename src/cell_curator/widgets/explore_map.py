@@ -125,6 +125,10 @@ class MapPage(QWidget):
         for widget in (self.clusters, self.colors, self.legend, self.card, self.actions):
             widget.setVisible(there)
         self.hint.setVisible(not there)
+        link = self._bench.link
+        if not there and link is not None and link.points.is_preview:
+            self.show_forming(session)
+            return
         self.hint.setText(
             "No map yet. “Make the map” learns what the cells look like and puts each of them on a map, "
             "where cells that look alike lie close together."
@@ -136,6 +140,12 @@ class MapPage(QWidget):
             self.fill_legend(session)
             self.card.show_cell(session, None)
         self.fit_stale(session, busy=self._bench.runner.busy)
+
+    def show_forming(self, session: Session) -> None:
+        """A map is seen that is not finished."""
+        by = "colour: condition" if session.cells.frame["condition"].nunique() > 1 else "one dot a cell"
+        self.hint.setText(f"<b>The map as it forms</b>, of some of the cells ({by}).")
+        self.hint.show()
 
     def fit_stale(self, session: Session, *, busy: bool) -> None:
         """Say how many cells the map does not know as they are."""
@@ -150,7 +160,9 @@ class MapPage(QWidget):
     def fill_legend(self, session: Session) -> None:
         """Words or a scale for the present colouring."""
         by, frame = COLORINGS[self.coloring.value()], session.cells.frame
-        words = words_for(frame, by, {record.image_id: record.name for record in session.images})
+        # The table says which cluster is which; the bars in it need the conditions.
+        shown = "condition" if by == "cluster" and frame["condition"].nunique() > 1 else by
+        words = words_for(frame, shown, {record.image_id: record.name for record in session.images})
         if words is not None:
             self.legend.show_words(words)
         elif by == "corrected":

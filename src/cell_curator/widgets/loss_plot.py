@@ -38,6 +38,8 @@ def bare_plot(height: int) -> pg.PlotWidget:
 class CurvesPlot(QWidget):
     """A few named curves over one axis. ``lines``: (what is read, name of the curve, colour)."""
 
+    _rare: tuple[str, ...] = ()  # curves that are named only while they are drawn
+
     def __init__(self, viewer: Any, lines: Sequence[tuple[str, str, str]], left: str, bottom: str) -> None:
         super().__init__()
         self._plot = bare_plot(_HEIGHT)
@@ -47,8 +49,8 @@ class CurvesPlot(QWidget):
             self._plot.getAxis(side).setLabel(text)
         item.layout.setContentsMargins(1, 1, 1, _BELOW)
         self._curves = {field: self._plot.plot(pen=pg.mkPen(c, width=2)) for _, field, c in lines}
-        # Above the curves, where it hides none of them.
-        self._legend = " &nbsp; ".join(f'<span style="color: {c}">■</span>&nbsp;{name}' for name, _, c in lines)
+        self._lines = {field: f'<span style="color: {c}">■</span>&nbsp;{name}' for name, field, c in lines}
+        self._theme = str(viewer.theme)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._plot)
@@ -56,17 +58,24 @@ class CurvesPlot(QWidget):
 
     def set_theme(self, theme: str) -> None:
         """Text and lines in the colours of napari's theme."""
-        colors = style.colors(theme)
+        self._theme, colors = theme, style.colors(theme)
         for side in ("left", "bottom"):
             axis = self._plot.getAxis(side)
             axis.setPen(colors["line"])
             axis.setTextPen(colors["quiet"])
             axis.setLabel(axis.labelText, color=colors["quiet"])
-        self._plot.setTitle(self._legend, color=colors["quiet"], size="9pt")
+        self._name_curves()
 
     def draw(self, name: str, xs: Sequence[float], ys: Sequence[float]) -> None:
         """Draw one of the curves."""
         self._curves[name].setData(xs, ys)
+        if name in self._rare:
+            self._name_curves()
+
+    def _name_curves(self) -> None:
+        """Say which is which, of those that are there; above the curves, where it hides none of them."""
+        said = (text for field, text in self._lines.items() if field not in self._rare or self.drawn(field))
+        self._plot.setTitle(" &nbsp; ".join(said), color=style.colors(self._theme)["quiet"], size="9pt")
 
     def drawn(self, name: str) -> int:
         """How many points one of the curves has."""
@@ -75,6 +84,8 @@ class CurvesPlot(QWidget):
 
 class LossPlot(CurvesPlot):
     """Loss per cell against the training step, for the cells learned from and those held back."""
+
+    _rare = ("before",)
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer, _LINES, "loss per cell", "step")
@@ -133,7 +144,7 @@ class PartsPlot(CurvesPlot):
 
     def __init__(self, viewer: Any) -> None:
         lines = (("unlike the picture", "reconstruction", _LEARNED), ("told of each cell", "kl", _HELD))
-        super().__init__(viewer, lines, "nats per cell", "step")
+        super().__init__(viewer, lines, "parts of it", "step")
         self._plot.setLogMode(False, True)  # one is ten times the other
         self.clear()
 

@@ -29,6 +29,7 @@ from cell_curator.widgets.correct_dock import CorrectDock
 from cell_curator.widgets.dock import Dock
 from cell_curator.widgets.explore_dock import ExploreDock
 from cell_curator.widgets.images_dock import ImagesDock
+from cell_curator.widgets.patches_dock import PatchesDock
 from cell_curator.widgets.preprocess_dock import PreprocessDock
 from cell_curator.widgets.review_dock import ReviewDock
 from cell_curator.widgets.segment_dock import SegmentDock
@@ -45,6 +46,7 @@ DOCKS: tuple[type[Dock], ...] = (
     CorrectDock,
     TeachDock,
     ReviewDock,
+    PatchesDock,
     ExploreDock,
 )
 NAME = "Cell Curator"
