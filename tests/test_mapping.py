@@ -8,16 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cell_curator import map_reading, mapping
+from cell_curator import map_figures, map_reading, mapping
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.patches import PatchParameters
+from cell_curator.core.recipe import Channel, Recipe
 from cell_curator.editing import edit
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.worker import inline
 from cell_curator.io.project import Change
 from cell_curator.io.tiff import write_tiff
+from cell_curator.map_patches import cut_cells
 from cell_curator.session import Session
 
 SHAPE = (90, 90)
@@ -375,3 +377,35 @@ def test_a_suggestion_changes_nothing(session):
     assert got.k in got.table.index
     assert got.table.loc[2, "stability"] > 0.9
     assert session.embedding is before
+
+
+def test_a_network_sees_every_channel_if_it_is_to(session, tmp_path):
+    for record in session.images:
+        image = session.pixels(record.image_id)[0]
+        (tmp_path / "two" / record.condition).mkdir(parents=True, exist_ok=True)
+        write_tiff(tmp_path / "two" / record.condition / record.path.name, np.stack([image, image[::-1]]))
+    two = Session.create(tmp_path / "two.curator")
+    drive(two.add_images(tmp_path / "two"))
+    for there, here in zip(two.images, session.images, strict=True):
+        two.set_labels(there.image_id, session.labels(here.image_id))
+    for parameters in (QUICK, PatchParameters(size=24, channels="all"), MapParameters(method="pca"),
+                       Recipe(channel=Channel(mode="index", index=0))):  # fmt: skip
+        two.put(parameters)
+    patches, rows = drive(cut_cells(two, two.cells.frame.index.tolist()))
+    assert patches.images.shape == (64, 2, 24, 24)
+    single, _ = drive(mapping.cut_patches(two, rows))
+    np.testing.assert_array_equal(single.images, patches.images[:, 0])
+    drive(mapping.embed(two))
+    edit(two, two.images[0].image_id, "grow", labels=[1])
+    assert drive(mapping.refresh(two)).refreshed == 1
+    assert drive(map_reading.decoded_center(two, 0)).shape == (2, 24, 24)
+    assert {"samples", "map-by-cluster"} <= set(drive(map_figures.draw(two)))
+    two.put(PatchParameters(size=24))
+    with pytest.raises(UserError, match="2 channel"):
+        drive(mapping.embed(two, start=mapping.map_network(two)))
+    two.put(PatchParameters(size=24, channels="all"))
+    drive(two.add_images(session.images[0].path.parent))
+    two.set_labels(two.images[-1].image_id, session.labels(session.images[0].image_id))
+    with pytest.raises(UserError, match="images have 1 and 2 channels"):
+        drive(mapping.embed(two))
+    two.close()

@@ -112,5 +112,6 @@ def _samples(session: Session, names: dict[int, str]) -> Job[Drawing]:
             middles[n] = yield from scaled(
                 job, 0.6 + 0.4 * index / len(numbers), 0.6 + 0.4 * (index + 1) / len(numbers)
             )
-    rows = [(names[n], n, [pictures[i] for i in chosen[n] if i in pictures], middles.get(n)) for n in numbers]
+    shown = {n: middle for n, middle in middles.items() if middle.ndim == 2}  # cells are shown in one channel
+    rows = [(names[n], n, [pictures[i] for i in chosen[n] if i in pictures], shown.get(n)) for n in numbers]
     return figures.samples_figure(rows, "Seven cells nearest to the middle of each cluster")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,16 +11,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.groups import group_of
-from cell_curator.core.jobs import Job, Progress
+from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.core.patches import Patches, PatchParameters, cut
+from cell_curator.core.recipe import Channel, Recipe
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
 
 
 def cut_patches(session: Session, rows: pd.DataFrame) -> Job[tuple[Patches, NDArray[np.int64]]]:
-    """Patches of these cells, image by image, and the cell ids in the same order."""
-    patches, rows = yield from cut_cells(session, rows.index.tolist())
+    """Patches ``(N, P, P)`` of these cells to look at, image by image, and the cell ids in the same order."""
+    shown = session.get(PatchParameters).model_copy(update={"channels": "prepared"})
+    patches, rows = yield from cut_cells(session, rows.index.tolist(), shown)
     return patches, rows.index.to_numpy(np.int64)
 
 
@@ -29,25 +32,57 @@ def cut_cells(
     """Patches of cells, image by image, and their rows as they were when each was cut, in the same order.
 
     Labels may be painted meanwhile: of each image, labels and rows are taken at one moment, and a cell that is
-    gone by then has no patch.
+    gone by then has no patch. Of several channels, ``Patches.images`` is ``(N, C, P, P)``.
+
+    Raises
+    ------
+    UserError
+        If all channels are wanted, and images have different numbers of them.
     """
     parameters = parameters or session.get(PatchParameters)
     wanted = session.cells.frame["image"].reindex(list(ids)).dropna().astype("int64")
     parts: list[Patches] = []
     rows = [session.cells.frame.iloc[:0]]
+    channels = _channels(session, wanted.unique().tolist(), parameters)
     groups = list(wanted.groupby(wanted))
     for index, (image_id, members) in enumerate(groups):
         yield Progress(index / len(groups), session.image(int(image_id)).name)
         prepared = session.prepare(int(image_id))
+        pictures = [prepared.image] if channels == 1 else _each_channel(session, int(image_id), channels)
         with session.lock:
             labels, now = session.label_view(int(image_id)), session.cells.of_image(int(image_id))
         rows.append(now.loc[members.index.intersection(now.index)])
-        parts.append(cut(prepared.image, labels, rows[-1]["label"].tolist(), parameters, prepared.angle_deg))
+        values = rows[-1]["label"].tolist()
+        made = [cut(picture, labels, values, parameters, prepared.angle_deg) for picture in pictures]
+        parts.append(made[0] if channels == 1 else _stacked(made))
     size = parameters.size
-    empty = Patches(np.zeros((0, size, size), np.float32), np.zeros((0, size, size), bool), np.zeros(0, bool))
+    shape = (0, size, size) if channels == 1 else (0, channels, size, size)
+    empty = Patches(np.zeros(shape, np.float32), np.zeros((0, size, size), bool), np.zeros(0, bool))
     names = ("images", "masks", "clipped")
     joined = Patches(*(np.concatenate([getattr(p, name) for p in (*parts, empty)]) for name in names))
     return joined, pd.concat(rows[1:]) if len(rows) > 1 else rows[0]
+
+
+def _channels(session: Session, image_ids: Sequence[int], parameters: PatchParameters) -> int:
+    if parameters.channels == "prepared" or not image_ids:
+        return 1
+    counts = sorted({session.image(int(image_id)).shape[0] for image_id in image_ids})
+    if len(counts) > 1:
+        raise UserError(
+            f"images have {' and '.join(map(str, counts))} channels; show the network the prepared channel "
+            "only, or take out the images of the other kind"
+        )
+    return counts[0]
+
+
+def _each_channel(session: Session, image_id: int, count: int) -> list[NDArray[np.float32]]:
+    recipe = session.get(Recipe)
+    one_by_one = [recipe.model_copy(update={"channel": Channel(mode="index", index=n)}) for n in range(count)]
+    return [session.prepare(image_id, one).image for one in one_by_one]
+
+
+def _stacked(channels: Sequence[Patches]) -> Patches:
+    return replace(channels[0], images=np.stack([one.images for one in channels], axis=1))
 
 
 def units_of(session: Session, rows: pd.DataFrame) -> tuple[NDArray[np.int64], str]:

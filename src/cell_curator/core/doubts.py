@@ -211,8 +211,9 @@ def _stability_warning(numbers: list[int], jaccard: tuple[float, ...], names: di
     if not shaky:
         return ""
     named = ", ".join(f"{name} ({value:.2f})" for value, name in sorted(shaky)[:4])
+    verb = "does" if len(shaky) == 1 else "do"
     return (
-        f"{len(shaky)} of {len(numbers)} clusters do not come back when a fifth of the cells is left out: {named} "
+        f"{len(shaky)} of {len(numbers)} clusters {verb} not come back when a fifth of the cells is left out: {named} "
         f"(1 would be the same cells); try fewer clusters, and read no more into these"
     )
 

@@ -55,6 +55,13 @@ class PatchParameters(Parameters):
         "image: as the image was turned, so that cells keep their direction to the grooves. own: each cell's long axis "
         "upright and its heavier end below, so that direction does not count.",
     )
+    channels: Literal["prepared", "all"] = parameter(
+        "prepared",
+        "Channels",
+        "What the network sees. prepared: the one channel that the preparation makes. all: every channel of the image, "
+        "each prepared like that one.",
+        more=True,
+    )
     margin: int = parameter(
         2, "Margin", "Surroundings kept around the cell's box.", unit="px", ge=0, le=64, step=1, more=True
     )
