@@ -6,6 +6,7 @@ from cell_curator.core.audit import interval
 from cell_curator.core.clean import CleanParameters
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.outliers import REASONS
+from cell_curator.io.project import Change
 from cell_curator.session import Session
 from small_project import execute, session  # noqa: F401
 
@@ -69,3 +70,30 @@ def test_measurements_of_neighbours_are_known_to_new_cells(session):  # noqa: F8
     frame = session.cells.frame
     assert np.isfinite(frame["contrast"]).all()
     assert (frame["contrast"] > 0.9).all()
+
+
+def test_a_condition_of_two_cells_gives_its_share(session):  # noqa: F811
+    treated = session.images[1].image_id
+    labels = session.labels(treated)
+    session.set_labels(treated, np.where(labels <= 2, labels, 0))
+    drawn = [reviewing.start_audit(session, 3, seed).cells for seed in range(6)]
+    of_treated = [int((session.cells.frame.loc[list(cells), "condition"] == "treated").sum()) for cells in drawn]
+    assert set(of_treated) <= {1}  # two of six cells: one of three
+    assert len(set(drawn)) > 1
+    assert reviewing.start_audit(session, 3, 5).cells == drawn[5]
+
+
+def test_all_flagged_leaves_nothing_to_audit(session):  # noqa: F811
+    session.put(CleanParameters(leave_out=True, threshold=0.5))
+    rows = session.cells.frame.assign(score=0.9, verdict="proposed")
+    session.commit(Change(cells=rows))
+    assert reviewing.funnel(session)[-1].left == 0
+    with pytest.raises(UserError, match="no cells to audit"):
+        reviewing.start_audit(session, 10)
+    assert reviewing.audit(session) is None
+
+
+def test_how_many_to_draw_is_said_before_anybody_looked(session):  # noqa: F811
+    begun = reviewing.start_audit(session, 8)
+    assert begun.more == 183
+    assert "183 good ones and no bad one would show at most 2.0%" in begun.text

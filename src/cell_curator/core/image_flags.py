@@ -159,10 +159,11 @@ def flags(
             found[image].append(ImageFlag("focus", "blurrier than the other images: perhaps out of focus"))
     usual = float(np.median(list(diameters.values()))) if len(diameters) >= _FEWEST else 0.0
     for image, one in looks.items():
-        if one.saturated > params.exposure:
+        bright = one.saturated > params.exposure
+        if bright:
             text = f"{one.saturated:.2g} % of the pixels are at the highest grey level: over-exposed"
             found[image].append(ImageFlag("exposure", text))
-        if one.signal < 2 and not diameters.get(image):
+        if one.signal < 2 and not bright and not diameters.get(image):
             found[image].append(ImageFlag("empty", "nothing but background"))
         elif one.unevenness > params.light:
             text = f"the background differs by {one.unevenness:.0f} % of the range from part to part: uneven light"

@@ -97,6 +97,11 @@ class LargeGallery(QDockWidget):
         self.setGeometry(_lower_part(window.centralWidget()))
         self.set_theme(str(bench.viewer.theme))
 
+    def hideEvent(self, event: Any) -> None:  # noqa: N802
+        """Keys go to the main window again."""
+        super().hideEvent(event)
+        self.parentWidget().activateWindow()
+
     def set_theme(self, theme: str) -> None:
         """Look as the docks do."""
         self.setStyleSheet(style.sheet(theme))

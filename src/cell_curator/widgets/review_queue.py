@@ -6,8 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QGridLayout,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cell_curator.core.clean import CleanParameters
 from cell_curator.core.outliers import OutlierParameters
@@ -88,6 +97,9 @@ class QueuePage(QWidget):
         layout.addLayout(row)
         for part in (self.funnel, self.many, self.taught, self.images, self.more):
             layout.addWidget(part)
+        self._opened: Fold | None = None
+        for fold in (self.some, self.many, self.taught, self.images, self.more):
+            fold.toggled.connect(partial(self._fold_toggled, fold))
 
     def _build_buttons(self) -> QWidget:
         self.buttons: dict[str, QPushButton] = {}
@@ -99,6 +111,18 @@ class QueuePage(QWidget):
             self.buttons[name] = push_button(title, f"{tip} ({key})", partial(self.acted.emit, name))
             grid.addWidget(self.buttons[name], index // _COLUMNS, index % _COLUMNS)
         return made
+
+    def _fold_toggled(self, fold: Fold, opened: bool) -> None:
+        """What is opened at the lower end comes into view once it has its place."""
+        self._opened = fold if opened else None
+        QTimer.singleShot(0, self._reveal)
+
+    def _reveal(self) -> None:
+        area = self.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None and self._opened is not None:
+            area.ensureWidgetVisible(self._opened.content)
 
     def fit_card(self, session: Session) -> None:
         """Show the chosen cell, or else the current one of the list."""
