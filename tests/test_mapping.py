@@ -166,13 +166,16 @@ def test_only_the_corrected_cell_is_looked_at_again(session):
     sent = []
 
     def counted(target, /, **arguments):
-        sent.append((target, len(arguments["images"])))
+        sent.append((target, len(arguments["images"] if "images" in arguments else arguments["new"])))
         return inline(target, **arguments)
 
     session.execute = counted
     report = drive(mapping.refresh(session))
     after = session.embedding
-    assert sent == [("cell_curator.engines.map_cells:encode_cells", 1)]
+    assert sent == [
+        ("cell_curator.engines.map_cells:encode_cells", 1),
+        ("cell_curator.engines.map_network:place_cells", 1),
+    ]
     assert report.refreshed == 1
     assert report.moved.cell_id.tolist() == [one]
     others = before.cell_id != one

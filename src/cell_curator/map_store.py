@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cell_curator.core.cluster_reading import isolation
 from cell_curator.core.clustering import Clustering, match_clusters
 from cell_curator.io.project import Change
 from cell_curator.io.records import StoredEmbedding
@@ -131,14 +130,6 @@ def error_per_pixel(error: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDA
     """``map_error``: what the network could not draw of each cell, over the pixels of the cell."""
     pixels = masks.reshape(len(masks), -1).sum(axis=1) if len(masks) else np.zeros(0)
     return np.asarray(error, np.float64) / np.maximum(pixels, 1)
-
-
-def isolation_of_all(latent: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """``map_isolation`` of every cell of a map, and the distance that counts as 1."""
-    far = isolation(latent)
-    scale = float(np.nanmedian(far)) if np.isfinite(far).any() else 0.0
-    scale = scale if scale > 0 else 1.0  # all cells in one place
-    return far / scale, scale
 
 
 def map_network(session: Session) -> Path | None:

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from cell_curator.cluster_names import note_cluster as note_cluster
 from cell_curator.cluster_names import rename_cluster as rename_cluster
 from cell_curator.core.cluster_count import KSuggestion
-from cell_curator.core.cluster_reading import isolation
-from cell_curator.core.clustering import Clustering, ClusterParameters, quality
-from cell_curator.core.embedding import MapParameters, place, place_note
+from cell_curator.core.clustering import Clustering, ClusterParameters
+from cell_curator.core.embedding import MapParameters, place_note
 from cell_curator.core.jobs import Job, UserError, scaled
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import Patches, PatchParameters
@@ -32,15 +31,15 @@ from cell_curator.io.records import StoredEmbedding
 from cell_curator.map_patches import condition_numbers, cut_cells, units_of
 from cell_curator.map_patches import cut_patches as cut_patches
 from cell_curator.map_store import MapReport as MapReport
-from cell_curator.map_store import Moved, error_per_pixel, isolation_of_all, store
+from cell_curator.map_store import Moved, error_per_pixel, store
 from cell_curator.map_store import map_network as map_network
 
 if TYPE_CHECKING:
     from cell_curator.engines.map_cells import CellMap
+    from cell_curator.engines.map_network import Placed
     from cell_curator.session import Session
 
 _CONDITIONAL = ("cvae", "cvae-mixed")
-_VOTERS = 15  # nearest cells that say which cluster a new one belongs to
 _LEARNING = "embeddings/learning.pt"
 _NO_MAP = "there is no map yet; make the map first"
 
@@ -175,11 +174,11 @@ def refresh(session: Session) -> Job[MapReport]:
         masks=patches.masks,
         conditions=told if stored.detail.get("conditions") else None,
     )
-    latent, error = yield from scaled(job, 0.4, 0.95)
+    latent, error = yield from scaled(job, 0.4, 0.9)
     kept = known & ~np.isin(stored.cell_id, rows.index)
     if not kept.any():
         raise UserError("no cell of the map is as it was; make the map again")
-    return _place_and_store(session, stored, kept, (rows, latent, error_per_pixel(error, patches.masks)))
+    return (yield from _place_and_store(session, stored, kept, (rows, latent, error_per_pixel(error, patches.masks))))
 
 
 # ---------------------------------------------------------------------- learning
@@ -225,10 +224,12 @@ def _keep_map(
     ids, revision = rows.index.to_numpy(np.int64), rows["revision"].to_numpy(np.int64)
     network = f"embeddings/{session.project.next_embedding():04d}.pt"
     keeping = session.execute(
-        "cell_curator.engines.map_network:write_network", model=made.embedding.model, path=session.folder / network
+        "cell_curator.engines.map_network:keep_network",
+        model=made.embedding.model,
+        path=session.folder / network,
+        latent=made.embedding.latent,
     )
-    yield from scaled(keeping, 0.98, 1.0)
-    far, scale = isolation_of_all(made.embedding.latent)
+    far, scale = yield from scaled(keeping, 0.98, 1.0)
     models: tuple[type[Parameters], ...] = (PatchParameters, VaeParameters, MapParameters, ClusterParameters)
     detail = {
         "parameters": {model.__name__: session.get(model).model_dump(mode="json") for model in models},
@@ -264,49 +265,43 @@ def _place_and_store(
     stored: StoredEmbedding,
     kept: NDArray[np.bool_],
     fresh: tuple[pd.DataFrame, NDArray[np.float32], NDArray[np.float64]],
-) -> MapReport:
+) -> Job[MapReport]:
     rows, latent, error = fresh
     ids, revision = rows.index.to_numpy(np.int64), rows["revision"].to_numpy(np.int64)
-    projection = _as_made(stored, MapParameters)
-    placed = place(latent, stored.latent[kept], stored.map2d[kept], projection)
+    projection, space = _as_made(stored, MapParameters), str(stored.clustering.get("space", "latent"))
     frame = session.cells.frame
     clusters = frame["cluster"].reindex(stored.cell_id[kept], fill_value=-1).to_numpy(np.int64)
-    space = str(stored.clustering.get("space", "latent"))
-    voted = (placed, stored.map2d[kept]) if space == "map" else (latent, stored.latent[kept])
-    joined = np.concatenate([clusters, _most_of_nearest(*voted, clusters)])
-    scale = float(stored.detail.get("isolation_scale", 1.0))
-    far = isolation(latent, stored.latent[kept]) / scale
-    now = {
+    placing = session.execute(
+        "cell_curator.engines.map_network:place_cells",
+        new=latent,
+        latent=stored.latent[kept],
+        map2d=stored.map2d[kept],
+        clusters=clusters,
+        projection=projection,
+        space=space,
+        scale=float(stored.detail.get("isolation_scale", 1.0)),
+    )
+    made: Placed = yield from scaled(placing, 0.9, 1.0)
+    said = {
         name: np.concatenate([frame[name].reindex(stored.cell_id[kept]).to_numpy(np.float64), values])
-        for name, values in (("map_error", error), ("map_isolation", far))
+        for name, values in (("map_error", error), ("map_isolation", made.isolation))
     }
     new = StoredEmbedding(
         np.concatenate([stored.cell_id[kept], ids]),
         np.concatenate([stored.revision[kept], revision]),
         np.concatenate([stored.latent[kept], latent]),
-        np.concatenate([stored.map2d[kept], placed]),
+        np.concatenate([stored.map2d[kept], made.map2d]),
         stored.detail,
         {},
     )
-    notes = _refresh_notes(session, stored, len(ids), projection)
-    points = new.map2d if space == "map" else new.latent
-    # a UMAP of more dimensions was not kept: its scores stay those of the cells that it was made of
-    scores = quality(points, joined) if space in ("map", "latent") else _numbers(stored.scores)
+    joined = np.concatenate([clusters, made.clusters])
     method, k = str(stored.clustering.get("method", "")), len(np.unique(joined[joined >= 0]))
+    scores = made.scores or _numbers(stored.scores)
     grouped = Clustering(joined, scores, space, method, k, tuple(stored.clustering.get("notes", ())))
+    notes = _refresh_notes(session, stored, len(ids), projection)
     parameters = stored.clustering.get("parameters", {})
-    report = store(session, new, grouped, now, action="refresh map", parameters=parameters, notes=notes)
-    return replace(report, refreshed=len(ids), moved=_moved(stored, ids, placed))
-
-
-def _most_of_nearest(points: NDArray[Any], known: NDArray[Any], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The cluster that most of the nearest known points are in; in none if most are in none."""
-    if not len(points):
-        return np.empty(0, np.int64)
-    from sklearn.neighbors import KNeighborsClassifier
-
-    model = KNeighborsClassifier(min(_VOTERS, len(known)), weights="distance").fit(known, clusters)
-    return np.asarray(model.predict(points), np.int64)
+    report = store(session, new, grouped, said, action="refresh map", parameters=parameters, notes=notes)
+    return replace(report, refreshed=len(ids), moved=_moved(stored, ids, made.map2d))
 
 
 def _moved(stored: StoredEmbedding, ids: NDArray[np.int64], placed: NDArray[np.float32]) -> Moved:

@@ -32,8 +32,8 @@ def answer_at_once(target, /, **arguments):
         return Segmentation(found, 14.0, False, np.zeros(found.max() + 1, np.float32))
     if target.endswith(":regroup"):
         return cluster(arguments["latent"], arguments["parameters"])
-    if target.endswith(":write_network"):
-        return None
+    if target.endswith(":keep_network"):
+        return np.ones(len(arguments["latent"])), 1.0
     for step in range(1, 4):
         yield Progress(step / 4, "learning", VaeProgress(step, 3, 10.0 / step, 9.0 / step, 1.0, 11.0 / step))
     pictures = arguments["images"].reshape(len(arguments["images"]), -1)

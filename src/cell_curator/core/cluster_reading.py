@@ -168,8 +168,6 @@ def separating_measurements(
     Columns ``cluster``, ``measurement``, ``delta`` (Cliff's delta: how much more often a cell of the cluster has the
     larger value than another cell has, -1..1), ``inside``, ``outside`` (medians).
     """
-    from scipy.stats import rankdata
-
     clusters = np.asarray(clusters)
     kept = clusters >= 0
     numbers = np.unique(clusters[kept]) if number is None else np.array([number])
@@ -177,7 +175,7 @@ def separating_measurements(
     for column in columns:
         values = frame[column].to_numpy(np.float64)
         there = kept & np.isfinite(values)
-        ranks = rankdata(values[there])
+        ranks = pd.Series(values[there]).rank().to_numpy()
         for one in numbers:
             inside = clusters[there] == one
             n, m = int(inside.sum()), int((~inside).sum())

@@ -1,4 +1,4 @@
-"""What else the worker does for the map: keeping its network, judging it, and how many groups it has.
+"""What else the worker does for the map: keeping its network, placing new cells, judging, counting groups.
 
 Kept out of the viewer because of torch, or because it takes seconds.
 """
@@ -13,23 +13,80 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.cluster_count import KSuggestion, suggesting_k
-from cell_curator.core.clustering import ClusterParameters, space_points
+from cell_curator.core.cluster_reading import isolation
+from cell_curator.core.clustering import ClusterParameters, quality, space_points
 from cell_curator.core.doubts import BatchEffect, DeadUnits, Stability, batch_effect, cluster_stability, dead_units
+from cell_curator.core.embedding import MapParameters, place
 from cell_curator.core.honesty import HonestyRow, honesty_rows
 from cell_curator.core.jobs import Job, Progress, scaled
 from cell_curator.engines.vae.model import VaeModel, load_model, save_model
 
+_VOTERS = 15  # nearest cells that say which cluster a new one belongs to
 
-def write_network(model: VaeModel, path: Path) -> Job[None]:
-    """`engines.vae.model.save_model` as a job."""
+
+def keep_network(model: VaeModel, path: Path, latent: NDArray[np.float32]) -> Job[tuple[NDArray[np.float64], float]]:
+    """Save the network, and say of every cell of its map how isolated it is, and which distance counts as 1."""
     yield Progress(0.0, "keeping the network")
     save_model(model, path)
+    far = isolation(latent)
+    scale = float(np.nanmedian(far)) if np.isfinite(far).any() else 0.0
+    scale = scale if scale > 0 else 1.0  # all cells in one place
+    return far / scale, scale
 
 
 def read_network(path: Path) -> Job[VaeModel]:
     """`engines.vae.model.load_model` as a job."""
     yield Progress(0.0, "reading the network")
     return load_model(path)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where M new cells belong: ``map2d`` (M, 2), ``clusters`` (M,), ``isolation`` (M,), and scores of all cells."""
+
+    map2d: NDArray[np.float32]
+    clusters: NDArray[np.int64]
+    isolation: NDArray[np.float64]
+    scores: dict[str, float]
+
+
+def place_cells(
+    new: NDArray[np.float32],
+    latent: NDArray[np.float32],
+    map2d: NDArray[np.float32],
+    clusters: NDArray[np.int64],
+    projection: MapParameters,
+    *,
+    space: str,
+    scale: float,
+) -> Job[Placed]:
+    """Put new cells ``(M, D)`` on a map of N cells, and into the cluster of most of their nearest.
+
+    Parameters
+    ----------
+    space
+        Where the clusters were made.
+    scale
+        The distance that counts as 1, as `keep_network` gave it.
+    """
+    yield Progress(0.0, "placing cells on the map")
+    placed = place(new, latent, map2d, projection)
+    ask, among = (placed, map2d) if space == "map" else (new, latent)
+    joined = np.concatenate([clusters, _most_of_nearest(ask, among, clusters)])
+    everything = np.concatenate([among, ask])
+    # a UMAP of more dimensions was not kept: its scores stay those of the cells that it was made of
+    scores = quality(everything, joined) if space in ("map", "latent") else {}
+    return Placed(placed, joined[len(clusters) :], isolation(new, latent) / scale, scores)
+
+
+def _most_of_nearest(points: NDArray[Any], known: NDArray[Any], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The cluster that most of the nearest known points are in; in none if most are in none."""
+    if not len(points):
+        return np.empty(0, np.int64)
+    from sklearn.neighbors import KNeighborsClassifier
+
+    model = KNeighborsClassifier(min(_VOTERS, len(known)), weights="distance").fit(known, clusters)
+    return np.asarray(model.predict(points), np.int64)
 
 
 def suggest(latent: NDArray[np.float32], map2d: NDArray[np.float32], parameters: ClusterParameters) -> Job[KSuggestion]:
