@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import unicodedata
 from pathlib import Path
@@ -333,6 +334,9 @@ def test_anndata_reads_measurements_facts_and_map(mapped, tmp_path):  # noqa: F8
     np.testing.assert_allclose(data[:, "area"].X.ravel(), frame["area"])
     np.testing.assert_allclose(data.obsm["spatial"], frame[["x", "y"]])
     np.testing.assert_array_equal(data.obsm["X_map"][:, 0], [4, 5, 6, 7])
+    assert not {"score", "flow_error", "map_error"} & set(data.var_names)  # said of a cell, not measured on it
+    assert data.obs["score"].isna().all()
+    assert json.loads(data.uns["map"])["clustering"]["space"] == "latent"
     assert data.var.loc["area", "unit"] == "px²"
 
 
