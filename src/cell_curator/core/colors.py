@@ -18,6 +18,7 @@ RGB = tuple[float, float, float]
 """Red, green, blue, each 0..1."""
 
 _OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+_WORDS_FROM = 4  # of those, where conditions begin
 _GOLDEN = 0.6180339887498949  # consecutive hues lie as far apart as they can
 _LIGHTNESS = (0.30, 0.50, 0.75)
 
@@ -54,6 +55,11 @@ def cluster_color(number: int) -> RGB:
     extra = number - len(_OKABE_ITO)
     lightness = _LIGHTNESS[extra % len(_LIGHTNESS)]
     return colorsys.hls_to_rgb((0.04 + extra * _GOLDEN) % 1.0, lightness, 0.8)
+
+
+def word_color(rank: int) -> RGB:
+    """The colour of a condition or image by its rank; the first few are not those of the clusters beside them."""
+    return cluster_color((rank + _WORDS_FROM) % len(_OKABE_ITO)) if rank < len(_OKABE_ITO) else cluster_color(rank)
 
 
 def cluster_rgba(clusters: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

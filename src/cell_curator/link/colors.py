@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_rgba, to_hex
+from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_rgba, to_hex, word_color
 
 RGBA = NDArray[np.float32]
 """``(N, 4)`` float32 in 0..1."""
@@ -40,7 +40,9 @@ def by_verdict(verdicts: Sequence[str]) -> RGBA:
 def by_name(names: Sequence[object], order: Sequence[object] | None = None) -> RGBA:
     """One colour per cell from a word (a condition, an image); ``order`` fixes which gets which."""
     rank = {name: i for i, name in enumerate(sorted(set(names), key=str) if order is None else order)}
-    return cluster_rgba(np.array([rank.get(name, -1) for name in names], np.int64))
+    known, where = np.unique([rank.get(name, -1) for name in names], return_inverse=True)
+    table = np.array([(*(word_color(int(n)) if n >= 0 else NOISE_COLOR), 1.0) for n in known], np.float32)
+    return table[where] if len(known) else np.ones((0, 4), np.float32)
 
 
 def by_value(values: ArrayLike, limits: tuple[float, float] | None = None) -> RGBA:

@@ -22,7 +22,8 @@ MAP = "map"
 MOST = 10_000
 """Dots; without a graphics card a frame of 100,000 takes a second, of 10,000 a fifteenth of one."""
 
-_CHOSEN = 2.4  # size of a chosen dot, as a multiple of the others'
+_CHOSEN, _CHOSEN_OF_MANY = 2.4, 1.5  # size of a chosen dot, as a multiple of the others'
+_FEW = 12
 
 
 class Dots:
@@ -54,7 +55,7 @@ class Dots:
         """Draw these dots larger and ringed."""
         size = np.full(len(self._colors), self._dot)
         border = self._colors.copy()
-        size[rows] = _CHOSEN * self._dot
+        size[rows] = (_CHOSEN if len(rows) <= _FEW else _CHOSEN_OF_MANY) * self._dot
         border[rows, :3] = from_hex(SELECTED)
         border[rows, 3] = 1.0
         self.layer.selected_data = set()  # setting colours while points are selected would overwrite them

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from cell_curator.core.colors import cluster_color
+from cell_curator.core.colors import cluster_color, word_color
 from cell_curator.widgets.controls import swatch
 from cell_curator.widgets.legend import cluster_shares
 
@@ -90,7 +90,7 @@ class ClusterTable(QWidget):
         self.table.setColumnCount(4)
         self.table.setHorizontalHeaderLabels(["", "Cluster", "Cells", "Conditions"])
         self.table.setColumnHidden(SHARES, len(conditions) < 2)
-        colors = {name: cluster_color(i) for i, name in enumerate(sorted(set(frame["condition"]), key=str))}
+        colors = {name: word_color(i) for i, name in enumerate(sorted(set(frame["condition"]), key=str))}
         self.table.setRowCount(len(shares))
         for row, (index, values) in enumerate(shares.iterrows()):
             number = int(index)  # type: ignore[call-overload]

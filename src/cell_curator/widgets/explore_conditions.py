@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from cell_curator import map_reading
 from cell_curator.core.colors import cluster_color
 from cell_curator.core.comparison import p_text
+from cell_curator.widgets import style
 from cell_curator.widgets.controls import Fold, push_button, swatch
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _ROW = 24
 _SURE = 0.05
+_NAME, _NUMBER, _COLUMNS_THAT_FIT = 110, 62, 5
 
 
 class ConditionsPage(QWidget):
@@ -50,7 +52,7 @@ class ConditionsPage(QWidget):
             "learned features have died, and take the scores with their controls (J)",
             self.ask,
         )
-        self.scores = _table()
+        self.scores = _label()
         self.scores.setToolTip("Each score with the space and the cells it was taken on; controls beside it")
         self.rows = Fold("Scores, and what they were taken on", self.scores, opened=True)
         layout = QVBoxLayout(self)
@@ -99,7 +101,8 @@ class ConditionsPage(QWidget):
             return
         self.heading.setText(_heading(compared))
         names, conditions = session.embedding.cluster_names, compared.conditions
-        titles = ["Cluster", *(f"% {name}" if name else "%" for name in conditions), "Effect", "p"]
+        two = len(conditions) == 2  # of more, the sentence and the tooltip tell the effect
+        titles = ["Cluster", *(f"% {name}" if name else "%" for name in conditions), *["Effect"] * two, "p"]
         _prepare(self.table, titles, len(compared.tests))
         totals = compared.counts.sum(axis=0)
         for row, test in enumerate(compared.tests):
@@ -116,7 +119,8 @@ class ConditionsPage(QWidget):
                 )
                 self.table.setItem(row, 1 + column, item)
             sure = not math.isnan(test.q) and test.q <= _SURE
-            for column, text in enumerate((test.word or "–", p_text(test.q)), start=1 + len(conditions)):
+            last = (*[test.word or "–"] * two, p_text(test.q))
+            for column, text in enumerate(last, start=1 + len(conditions)):
                 item = _number(text)
                 font = item.font()
                 font.setBold(sure)
@@ -139,14 +143,13 @@ class ConditionsPage(QWidget):
         return f"{count} warning{'' if count == 1 else 's'}" if count else "Nothing speaks against this map"
 
     def _show_scores(self, rows: tuple[HonestyRow, ...]) -> None:
-        _prepare(self.scores, ["Score", "Space", "Cells", "Value"], len(rows))
-        for index, row in enumerate(rows):
+        quiet = style.colors(str(self._dock.bench.viewer.theme))["quiet"]
+        lines = []
+        for row in rows:
             value = "–" if math.isnan(row.value) else f"{row.value:.2f}" if abs(row.value) < 100 else f"{row.value:.0f}"
-            for column, text in enumerate((row.what, row.space, row.split)):
-                item = QTableWidgetItem(text)
-                item.setToolTip(f"{row.what}; in {row.space}; {row.split}")
-                self.scores.setItem(index, column, item)
-            self.scores.setItem(index, 3, _number(value))
+            where = f'<span style="color: {quiet}">{row.space} · {row.split}</span>'
+            lines.append(f'<tr><td>{row.what}<br>{where}</td><td align="right"><b>{value}</b></td></tr>')
+        self.scores.setText(f'<table width="100%" cellspacing="3">{"".join(lines)}</table>')
         self.rows.show()
 
 
@@ -195,7 +198,17 @@ def _prepare(table: QTableWidget, titles: list[str], rows: int) -> None:
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     header.setMinimumSectionSize(30)
-    table.setFixedHeight(max(rows, 1) * _ROW + header.sizeHint().height() + 6)
+    for column, title in enumerate(titles):
+        table.horizontalHeaderItem(column).setToolTip(title)
+        if 0 < column < len(titles) - 1:
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
+            table.setColumnWidth(column, _NUMBER)
+    wide = len(titles) > _COLUMNS_THAT_FIT
+    if wide:
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+        table.setColumnWidth(0, _NAME)
+    bar = table.horizontalScrollBar().sizeHint().height() if wide else 0
+    table.setFixedHeight(max(rows, 1) * _ROW + header.sizeHint().height() + bar + 6)
 
 
 def _number(text: str) -> Any:

@@ -155,15 +155,19 @@ class DensityPlots(QWidget):
             self._plots.append(bare_plot(96))
             self._layout.addWidget(self._plots[-1])
         quiet = style.colors(str(self._viewer.theme))["quiet"]
+        legend = "".join(
+            f' &nbsp; <span style="color: {to_hex(cluster_color(n))}">■</span>&nbsp;{names.get(n, f"Cluster {n + 1}")}'
+            for n in found.clusters
+        )
         for place, plot in enumerate(self._plots):
             plot.setVisible(place < len(self.features))
             plot.clear()
             if place >= len(self.features):
                 continue
             feature = self.features[place]
-            plot.setTitle(f"Feature {feature + 1}", color=quiet, size="9pt")
+            plot.setTitle(f"Feature {feature + 1}{'' if place else legend}", color=quiet, size="9pt")
             for row, number in enumerate(found.clusters):
                 pen = pg.mkPen(to_hex(cluster_color(number)), width=2)
-                plot.plot(found.grid[feature], found.density[feature, row], pen=pen, name=names.get(number))
+                plot.plot(found.grid[feature], found.density[feature, row], pen=pen)
             plot.hideAxis("left")
             plot.getAxis("bottom").setTextPen(quiet)

@@ -152,11 +152,17 @@ def cell_pictures(session: Session, cells: Sequence[int]) -> tuple[NDArray[np.ui
     return tuple(made.get(int(cell), blank) for cell in cells)
 
 
-def painted(picture: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """A patch ``(P, P)`` or ``(C, P, P)`` in 0..1 as ``(P, P, 3)`` uint8: one channel grey, several in colour."""
+def top_of(*pictures: NDArray[np.floating]) -> float:
+    """The level that is white where all of these are shown beside each other."""
+    values = [float(np.percentile(picture, 99.8)) for picture in pictures if picture.size]
+    return max([*values, 1e-3])
+
+
+def painted(picture: NDArray[np.floating], top: float = 1.0) -> NDArray[np.uint8]:
+    """A patch ``(P, P)`` or ``(C, P, P)`` in 0..top as ``(P, P, 3)`` uint8: one channel grey, several in colour."""
     channels = picture[None] if picture.ndim == 2 else picture
     if len(channels) == 1:
         channels = np.repeat(channels, 3, axis=0)
     elif len(channels) == 2:
         channels = np.stack([channels[1], channels[0], channels[1]])  # magenta and green
-    return np.round(255 * np.clip(channels[:3], 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    return np.round(255 * np.clip(channels[:3] / top, 0, 1)).astype(np.uint8).transpose(1, 2, 0)

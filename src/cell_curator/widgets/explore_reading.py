@@ -13,7 +13,7 @@ from cell_curator.core.colors import cluster_color
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.widgets.controls import Choice, push_button
 from cell_curator.widgets.explore_figures import BarRows, DensityPlots, LikenessTable
-from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, cell_pictures, painted
+from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, cell_pictures, painted, top_of
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
@@ -118,6 +118,7 @@ class ReadingPage(QWidget):
         if wanted == self._done:
             return
         self._done = wanted
+        self._dock.jobs.show_error("")
         if self.view.value() in _JOBS:
             self._paint(session)
         else:
@@ -242,22 +243,29 @@ def _middles(session: Session) -> Job[list[PictureRow]]:
     if stored is None:
         raise UserError("there is no map yet; make the map first")
     conditions = [str(c) for c in stored.detail.get("conditions", ())]
-    rows = []
-    for number, name in sorted(stored.cluster_names.items()):
-        pictures = []
+    made: dict[int, list[Any]] = {}
+    for number in sorted(stored.cluster_names):
+        made[number] = []
         for condition in conditions or [None]:
-            pictures.append(painted((yield from map_reading.decoded_center(session, number, condition))))
-        said = f"{name}: {', '.join(conditions)}" if conditions else name
-        rows.append(PictureRow(said, tuple(pictures), color=cluster_color(number)))
-    return rows
+            made[number].append((yield from map_reading.decoded_center(session, number, condition)))
+    top = top_of(*(picture for pictures in made.values() for picture in pictures))
+    return [
+        PictureRow(
+            ": ".join((stored.cluster_names[number], *([", ".join(conditions)] if conditions else []))),
+            tuple(painted(picture, top) for picture in pictures),
+            color=cluster_color(number),
+        )
+        for number, pictures in made.items()
+    ]
 
 
 def _changed(session: Session, number: int) -> Job[list[PictureRow]]:
     made = yield from map_reading.traversal(session, cluster=number)
     latent = session.embedding.latent if session.embedding is not None else None
     order = range(len(made)) if latent is None else latent.var(axis=0).argsort()[::-1]
+    top = top_of(made)
     return [
-        PictureRow(f"Feature {feature + 1}", tuple(painted(picture) for picture in made[feature]))
+        PictureRow(f"Feature {feature + 1}", tuple(painted(picture, top) for picture in made[feature]))
         for feature in list(order)[:_MOST_FEATURES]
     ]
 
@@ -269,5 +277,6 @@ def _otherwise(session: Session, number: int, condition: str) -> Job[list[Pictur
     if not others:
         raise UserError(f"all cells of this cluster are of {condition}; choose another condition or cluster")
     are, would_be = yield from map_reading.counterfactual(session, others, condition)
-    first = PictureRow("As they are", tuple(painted(p) for p in are), tuple(others), cluster_color(number))
-    return [first, PictureRow(f"As if of {condition}", tuple(painted(p) for p in would_be))]
+    top = top_of(are, would_be)
+    first = PictureRow("As they are", tuple(painted(p, top) for p in are), tuple(others), cluster_color(number))
+    return [first, PictureRow(f"As if of {condition}", tuple(painted(p, top) for p in would_be))]

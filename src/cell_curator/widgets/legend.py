@@ -12,7 +12,7 @@ from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_color
+from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, word_color
 from cell_curator.io.images import natural_key
 from cell_curator.link.colors import scale_colors, value_limits
 
@@ -144,7 +144,7 @@ def words_for(frame: pd.DataFrame, by: str, names: dict[int, str]) -> list[tuple
         return [(verdict, color) for verdict, color in VERDICT_COLORS.items() if verdict in present]
     if by in ("condition", "image"):
         order = sorted(set(frame[by]), key=str)
-        return [(names.get(value, str(value) or "no condition"), cluster_color(i)) for i, value in enumerate(order)]
+        return [(names.get(value, str(value) or "no condition"), word_color(i)) for i, value in enumerate(order)]
     if by == "cluster":
         return []
     return None

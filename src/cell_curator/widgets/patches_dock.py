@@ -15,7 +15,7 @@ from cell_curator.core.size_study import QUANTITIES, cut_off
 from cell_curator.map_patches import cut_cells
 from cell_curator.widgets.controls import Choice, push_button
 from cell_curator.widgets.dock import Connections, Dock
-from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, painted
+from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, painted, top_of
 from cell_curator.widgets.form import ParametersForm
 from cell_curator.widgets.patches_plots import SizePlots
 
@@ -262,13 +262,14 @@ def _cut(session: Session, cells: list[int], parameters: PatchParameters) -> lis
     """A row for each method, the chosen one named first."""
     if not cells:
         return [PictureRow("No cell is cut off.", ())]
-    rows = []
+    rows, top = [], 0.0
     for name, title, _, _ in _METHODS:
         try:
             patches, table = drive(cut_cells(session, cells, parameters.model_copy(update={"method": name})))
         except UserError as error:
             return [PictureRow(str(error), ())]
-        pictures = tuple(painted(image) for image in patches.images)
+        top = top or top_of(patches.images)
+        pictures = tuple(painted(image, top) for image in patches.images)
         cut = frozenset(int(i) for i in np.flatnonzero(patches.clipped))
         said = f"{'▶ ' if name == parameters.method else ''}{title}{': a white frame means cut off' if cut else ''}"
         rows.append(PictureRow(said, pictures, tuple(int(cell) for cell in table.index), marked=cut))

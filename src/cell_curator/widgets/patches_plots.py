@@ -8,7 +8,7 @@ import numpy as np
 import pyqtgraph as pg
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from cell_curator.core.colors import cluster_color, to_hex
+from cell_curator.core.colors import to_hex, word_color
 from cell_curator.widgets import style
 from cell_curator.widgets.loss_plot import bare_plot
 
@@ -56,7 +56,7 @@ class SizePlots(QWidget):
         order = sorted({one.condition for one in found}, key=str)
         said = []
         for one in found:
-            color = to_hex(cluster_color(order.index(one.condition)))
+            color = to_hex(word_color(order.index(one.condition)))
             share = one.counts / max(one.counts.sum(), 1) / np.diff(one.edges)
             self.histogram.plot(one.edges, share, stepMode="center", fillLevel=0, brush=color + "50", pen=None)
             self.histogram.plot(one.grid, one.density, pen=pg.mkPen(color, width=2))
@@ -75,7 +75,7 @@ class SizePlots(QWidget):
     def _draw_boxes(self, found: list[Any], order: list[str]) -> None:
         shown = found[:_MOST_BOXES]
         for place, one in enumerate(shown):
-            color, y = to_hex(cluster_color(order.index(one.condition))), -place
+            color, y = to_hex(word_color(order.index(one.condition))), -place
             low, first, middle, third, high = one.box
             self.boxes.plot([low, high], [y, y], pen=pg.mkPen(color, width=1.5))
             self.boxes.plot([first, third], [y, y], pen=pg.mkPen(color, width=7))
@@ -93,7 +93,7 @@ class SizePlots(QWidget):
         x = sizes["image"].map(place).to_numpy(float) + rng.uniform(-0.32, 0.32, len(sizes))
         for number, condition in enumerate(order):
             here = (sizes["condition"].astype(str) == condition).to_numpy()
-            color = to_hex(cluster_color(number))
+            color = to_hex(word_color(number))
             dots = {"pen": None, "symbol": "o", "symbolSize": 3, "symbolPen": None, "symbolBrush": color}
             self.images.plot(x[here], sizes[quantity].to_numpy()[here], **dots)
         quiet = style.colors(str(self._viewer.theme))["quiet"]
