@@ -7,6 +7,7 @@ from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.turns import Turns
 from cell_curator.io.tiff import write_tiff
 from cell_curator.relocating import missing, relocate
+from cell_curator.replay import script
 from cell_curator.session import Session
 from small_project import execute, session  # noqa: F401
 
@@ -122,3 +123,15 @@ def test_a_folder_without_images_says_so(moved, tmp_path):
         drive(relocate(session, tmp_path / "empty"))
     with pytest.raises(UserError, match="does not exist"):
         drive(relocate(session, tmp_path / "nowhere"))
+
+
+def test_work_on_moved_images_is_done_again_from_their_new_place(moved, tmp_path):
+    session, archive = moved  # noqa: F811
+    drive(relocate(session, archive))
+    archive.rename(tmp_path / "again")
+    session._pixels = type(session._pixels)()
+    drive(relocate(session, tmp_path / "again"))
+    told = script(session.project)
+    for record in session.images:
+        assert f"work.add_image({record.name!r}, {str(record.path)!r}" in told
+    assert str(tmp_path / "images") not in told

@@ -185,8 +185,15 @@ def script(project: Project, file: str = "replay.py") -> str:
         lines.append(f"work.settings({untold!r})")
     if (journal["action"] == "round").any():
         lines.append(f"work.models_from({str((project.folder / 'models').resolve())!r})")
+    places: dict[str, str] = {}  # where files lie now that were moved since they were added
+    for detail in _details(journal, "relocate"):
+        places = {old: detail["new"] if now == detail["old"] else now for old, now in places.items()}
+        places.setdefault(detail["old"], detail["new"])
     for entry in journal.to_dict("records"):
-        line = _line(entry, conditions)
+        detail = entry["detail"]
+        if "path" in detail:
+            detail = {**detail, "path": places.get(detail["path"], detail["path"])}
+        line = _line(entry["action"], detail, conditions)
         # What comes from the project is only ever written as a literal, so that no name can run as code.
         lines.append(
             f"{line}  # {_word(entry['time'])} {_word(entry['user'])}" if line else f"# {_word(entry['action'])}"
@@ -203,9 +210,8 @@ def _word(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _line(entry: Entry, conditions: Mapping[str, str]) -> str:
+def _line(action: str, detail: Entry, conditions: Mapping[str, str]) -> str:
     """The call that does one entry again; "" where there is nothing to do."""
-    action, detail = entry["action"], entry["detail"]
     if action in ("undo", "redo"):
         if detail.get("of") == "audit verdict":  # audits are not done again
             return ""
