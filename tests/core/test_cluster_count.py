@@ -48,3 +48,11 @@ def test_numbers_that_the_cells_cannot_carry_are_left_out():
 def test_hdbscan_needs_no_suggestion():
     with pytest.raises(UserError, match="itself"):
         suggest_k(_blobs(3), ClusterParameters(method="hdbscan"))
+
+
+def test_groups_that_come_back_are_preferred():
+    rng = np.random.default_rng(0)
+    cells = np.vstack([rng.normal(size=(150, 5)), rng.normal(size=(150, 5)) + 6])
+    got = suggest_k(cells, ClusterParameters(method="gmm", covariance="spherical"), ks=(2, 3, 4, 5))
+    assert got.k == 2
+    assert got.table.loc[2, "stability"] > 0.95 > got.table.loc[4:, "stability"].max()

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from cell_curator.core.clustering import ClusterParameters, cluster, quality
 from cell_curator.core.jobs import Job, Progress, UserError, drive
 
-_MOST = 3000  # cells looked at; a fit of ten Gaussians to 3000 cells takes a second
-_PAIRS = 4  # pairs of samples whose groups are compared
+_MOST = 2000  # cells looked at; a fit of ten Gaussians to 2000 cells takes half a second
+_PAIRS = 3  # pairs of samples whose groups are compared
 _STABLE = 0.75
 _FAINT = 0.6
 
@@ -61,7 +61,8 @@ def suggesting_k(
 ) -> Job[KSuggestion]:
     """Propose a number of clusters for ``points`` (N, D), as a job.
 
-    The number with the best mean rank over the witnesses, the smaller of two that tie.
+    Of the numbers whose groups come back from sample to sample (of all, if none do), the one with the best mean
+    rank over the witnesses, the smaller of two that tie.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def suggesting_k(
         })  # fmt: skip
     table = pd.DataFrame(rows).set_index("k")
     k, why = _choice(table)
-    return KSuggestion(table, k, why, _notes(x, table, params))
+    return KSuggestion(table, k, why, _notes(x, table, k, params))
 
 
 def _choice(table: pd.DataFrame) -> tuple[int, str]:
@@ -102,19 +103,22 @@ def _choice(table: pd.DataFrame) -> tuple[int, str]:
     if not np.isnan(bic).any():
         ranks.append(rankdata(bic))
         said.insert(0, f"BIC is lowest at {ks[bic.argmin()]}")
-    best = int(np.mean(ranks, axis=0).argmin())
+    mean = np.mean(ranks, axis=0)
+    if (stability >= _STABLE).any():  # groups that do not come back are none, whatever else speaks for them
+        mean = np.where(stability >= _STABLE, mean, np.inf)
+    best = int(mean.argmin())
     k = int(ks[best])
     said.append(f"samples of the cells give the same {k} groups to {stability[best]:.2f} (0 chance, 1 always)")
     return k, f"{k} clusters: {', '.join(said)}"
 
 
-def _notes(x: NDArray[np.float64], table: pd.DataFrame, params: ClusterParameters) -> tuple[str, ...]:
+def _notes(x: NDArray[np.float64], table: pd.DataFrame, k: int, params: ClusterParameters) -> tuple[str, ...]:
     notes = []
     if table["stability"].max() < _FAINT:
         notes.append("no number of clusters comes back from sample to sample: the cells are a continuum, not groups")
     elif (table["stability"] >= _STABLE).sum() > 1:
-        fine = ", ".join(str(k) for k in table.index[table["stability"] >= _STABLE])
-        notes.append(f"also stable: {fine}")
+        fine = ", ".join(str(other) for other in table.index[table["stability"] >= _STABLE] if other != k)
+        notes.append(f"these numbers give groups that come back, too: {fine}")
     if params.method == "gmm" and _bic(x, params.model_copy(update={"k": 1})) <= table["bic"].min():
         notes.append("one Gaussian describes the cells as well as several: there may be no groups at all")
     return tuple(notes)

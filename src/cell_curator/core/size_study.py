@@ -26,6 +26,7 @@ _SMALLEST, _LARGEST = 8, 512
 _FIT = 0.99
 _SPREAD = 3.0  # a patch for the largest so many times the middle cell is mostly empty
 _BINS = 40
+_SEVERAL = 5  # cells, before one condition is said to lose more than the others
 _GRID = 128
 
 
@@ -141,7 +142,12 @@ def cut_off(sizes: pd.DataFrame, method: str, size: int, margin: int = 0) -> str
         str(c): float(lost[(sizes["condition"] == c).to_numpy()].mean()) for c in sizes["condition"].unique()
     }
     worst = max(by_condition, key=lambda c: by_condition[c])
-    if len(by_condition) > 1 and by_condition[worst] > 1.5 * float(lost.mean()) and by_condition[worst] > 0.01:
+    if (
+        lost.sum() >= _SEVERAL
+        and len(by_condition) > 1
+        and by_condition[worst] > 1.5 * float(lost.mean())
+        and by_condition[worst] > 0.01
+    ):
         said += (
             f", most of them in {worst or 'images without a condition'} ({_percent(by_condition[worst])} of its cells)"
         )
