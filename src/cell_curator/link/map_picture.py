@@ -53,16 +53,20 @@ class Picture:
 
     def move(self, positions: NDArray[np.float64], dot: float) -> None:
         """The same dots, elsewhere; drawn with the next `choose`."""
-        self._take(positions, dot)
+        if dot != self._dot or not np.array_equal(positions, self._positions):
+            self._take(positions, dot)
 
     def color(self, colors: NDArray[np.float32], _features: Mapping[str, Any]) -> None:
         """One RGBA for each dot; drawn with the next `choose`."""
-        self._colors, self._all = np.round(255 * colors).astype(np.uint8), None
+        new = np.round(255 * colors).astype(np.uint8)
+        if not np.array_equal(new, self._colors):
+            self._colors, self._all = new, None
 
     def choose(self, rows: NDArray[np.intp]) -> None:
         """Draw these dots on top of all others, with a ring if they are few, and fade the rest."""
-        self._chosen = rows
-        self.draw()
+        if self._all is None or not np.array_equal(rows, self._chosen):
+            self._chosen = rows
+            self.draw()
 
     def remove(self) -> None:
         """Take the layer out of the viewer."""

@@ -50,6 +50,7 @@ class ExploreDock(Dock):
     def build(self) -> None:
         """The row of pages stays in view; one page is seen."""
         self.window_of_map: MapWindow | None = None
+        self._behind = False
         self.map = MapPage(self.bench, self._back)
         self.reading = ReadingPage(self)
         self.comparing = ConditionsPage(self)
@@ -133,9 +134,15 @@ class ExploreDock(Dock):
         for plot in (self.learning.plot, self.learning.parts):
             plot.set_theme(theme)
 
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Catch up with what happened while the dock was out of sight."""
+        super().showEvent(event)
+        if self._behind:
+            self._refresh()
+
     def _refresh(self, *_: Any) -> None:
-        session = self.session
-        if session is None:
+        session, self._behind = self.session, not self.isVisible()
+        if session is None or self._behind:  # counting 100,000 cells at each key in Review would be felt
             return
         there = session.embedding is not None
         self.tabs.setVisible(there)
@@ -151,7 +158,8 @@ class ExploreDock(Dock):
             self.learning.show_patches(self.session.get(PatchParameters))
 
     def _selected(self, ids: frozenset[int]) -> None:
-        if self.session is not None:
+        self._behind |= not self.isVisible()
+        if self.session is not None and self.isVisible():
             self.map.follow_selection(self.session)
             self.reading.follow_selection(ids)
 
@@ -244,7 +252,7 @@ class ExploreDock(Dock):
         self._fit_jobs()
 
     def _fit_jobs(self, *_: Any) -> None:
-        if self.session is not None:
+        if self.session is not None and self.isVisible():
             self.learning.fit(self.session, busy=self.bench.runner.busy)
             self.map.fit_stale(self.session, busy=self.bench.runner.busy)
 
