@@ -16,6 +16,7 @@ from cell_curator.core.stitching import relabelled
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.volumes import Stack, StackParameters
 from cell_curator.io.project import Change
+from cell_curator.measured_channel import measured_channel
 
 if TYPE_CHECKING:
     from cell_curator.io.records import ImageRecord
@@ -93,7 +94,7 @@ def _adopted(
     session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters, joined: Reconciled
 ) -> Change:
     record, rows = session.image(image_id), session.cells.of_image(image_id)
-    fresh = measure(joined.labels, session.pixels(image_id), joined.added)
+    fresh = measure(joined.labels, measured_channel(session, session.pixels(image_id)), joined.added)
     errors = found.flow_error[[joined.added[int(label)] for label in fresh.index]]
     fresh = fresh.assign(image=image_id, label=fresh.index, condition=record.condition, flow_error=errors)
     fresh.index = pd.Index(session.project.reserve_cell_ids(len(fresh)), name="cell_id")

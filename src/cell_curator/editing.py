@@ -50,6 +50,7 @@ from cell_curator.core.measure import MEASURED, measure_part
 from cell_curator.core.measure_cells import PAD
 from cell_curator.core.pixel_runs import PixelRuns
 from cell_curator.io.project import Change
+from cell_curator.measured_channel import measured_channel
 
 if TYPE_CHECKING:
     from cell_curator.io.records import ImageRecord
@@ -306,7 +307,7 @@ def measured_rows(
     before = table[table["label"].isin(touched)].reset_index().set_index("label")
     for sides in before[_BOX].itertuples(index=False):
         box = union(box, sides)
-    measured = measure_part(labels, session.pixels(record.image_id), touched, box)
+    measured = measure_part(labels, measured_channel(session, session.pixels(record.image_id)), touched, box)
     known = {**ids, **before["cell_id"].to_dict()}
     new = [label for label in measured.index if label not in known]
     if new:
@@ -339,7 +340,8 @@ def _neighbours(
     if not len(rows):
         return rows
     box = functools.reduce(union, rows[_BOX].itertuples(index=False, name=None))
-    fresh = measure_part(labels, session.pixels(image_id), rows["label"].tolist(), box).loc[rows["label"]]
+    pixels = measured_channel(session, session.pixels(image_id))
+    fresh = measure_part(labels, pixels, rows["label"].tolist(), box).loc[rows["label"]]
     old = rows[list(MEASURED)].to_numpy(float)
     # a part of the image differs from the whole in the last digits
     moved = ~np.isclose(fresh.to_numpy(float), old, rtol=1e-5, atol=1e-7, equal_nan=True).all(axis=1)

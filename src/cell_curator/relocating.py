@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError, each
 from cell_curator.core.measure import measure
@@ -161,10 +163,15 @@ def _check(session: Session, records: Sequence[ImageRecord], new: Path) -> None:
         if not len(known):
             continue
         pixels = read_image(new, record.plane if record.axis else None)
-        measured = measure(session.label_view(record.image_id), pixels)["mean_intensity"].reindex(known.index)
-        if not np.median(np.abs(measured - known)) <= _SAME * np.median(np.abs(known)):
+        if not any(_measures(session, record, channels, known) for channels in (pixels, *pixels[:, None])):
             raise UserError(f"{new}: is another image than {record.name} was: its cells differ; point elsewhere")
         return  # one plane with cells tells
+
+
+def _measures(session: Session, record: ImageRecord, channels: NDArray[np.generic], known: pd.Series[float]) -> bool:
+    """Whether the cells are as bright in these channels as they are known to be."""
+    measured = measure(session.label_view(record.image_id), channels)["mean_intensity"].reindex(known.index)
+    return bool(np.median(np.abs(measured - known)) <= _SAME * np.median(np.abs(known)))
 
 
 def _take_up(session: Session, old: Path, new: Path) -> None:

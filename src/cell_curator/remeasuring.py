@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cell_curator.core.jobs import Job, UserError, each
 from cell_curator.core.measure import MEASURED, measure
 from cell_curator.io.project import Change
+from cell_curator.measured_channel import measured_channel
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
@@ -25,7 +26,7 @@ def remeasure(session: Session) -> Job[tuple[str, ...]]:
     unread: list[str] = []
 
     def one(image_id: int) -> Job[None]:
-        pixels = session.pixels(image_id)
+        pixels = measured_channel(session, session.pixels(image_id))
         with session.lock:  # what is measured and what is stored are the same labels
             rows = session.cells.of_image(image_id)
             measured = measure(session.label_view(image_id), pixels).reindex(rows["label"])
