@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cell_curator import map_reading
 from cell_curator.core.cluster_reading import Densities
-from cell_curator.core.colors import cluster_color, cluster_rgba, to_hex
+from cell_curator.core.colors import cluster_color, cluster_rgba, to_hex, word_color
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.io import figures
 from cell_curator.io.drawing import Drawing
@@ -60,18 +60,17 @@ def draw(session: Session) -> Job[dict[str, Drawing]]:
     there = np.isin(stored.cell_id, frame.index)
     rows, points = frame.loc[stored.cell_id[there]], stored.map2d[there]
     clusters = rows["cluster"].to_numpy(np.int64)
-    known = list(dict.fromkeys(rows["condition"]))
+    known = sorted(set(rows["condition"]))
     place = rows["condition"].map({name: n for n, name in enumerate(known)}).to_numpy(np.int64)
+    tints = np.array([(*word_color(n), 1.0) for n in range(len(known))], np.float32)
+    conditions = [
+        (name or "(no condition)", to_hex(word_color(n)), int((place == n).sum())) for n, name in enumerate(known)
+    ]
     made = {
         "map-by-cluster": figures.map_figure(
             points, cluster_rgba(clusters), _legend(clusters, names), "Map by cluster"
         ),
-        "map-by-condition": figures.map_figure(
-            points,
-            cluster_rgba(place),
-            _legend(place, {n: name or "(no condition)" for n, name in enumerate(known)}),
-            "Map by condition",
-        ),
+        "map-by-condition": figures.map_figure(points, tints[place], conditions, "Map by condition"),
         "clusters-by-condition": figures.composition_figure(map_reading.comparison(session), names),
         "correlation": figures.correlation_figure(*map_reading.correlation(session), names),
     }

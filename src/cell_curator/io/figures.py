@@ -1,7 +1,7 @@
 """The figures of a map: cells by cluster, conditions by image, sizes of cells, samples, features.
 
 Arrays in, `Drawing` out. Colours are those of the window: of a cluster by its number, of a condition by its
-place. Nothing is computed here but where things stand on the page.
+place in the alphabet. Nothing is computed here but where things stand on the page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.cluster_reading import Densities
-from cell_curator.core.colors import cluster_color, to_hex
+from cell_curator.core.colors import cluster_color, to_hex, word_color
 from cell_curator.core.comparison import Comparison, p_text
 from cell_curator.core.size_study import Histogram, SizeStudy
 from cell_curator.io.drawing import INK, LINE, SOFT, Drawing
@@ -124,7 +124,7 @@ def _size_panel(drawing: Drawing, left: float, own: Sequence[Histogram], conditi
         return left + wide * float(np.clip((value - low) / max(high - low, 1e-9), 0, 1))
 
     for made in own:
-        color = to_hex(cluster_color(conditions.index(made.condition)))
+        color = to_hex(word_color(sorted(conditions).index(made.condition)))
         share = made.counts / max(made.counts.sum(), 1)
         for edge, value in zip(made.edges[:-1], share, strict=True) if len(own) <= _MOST_FILLED else ():
             height = tall * float(value) / most
@@ -138,7 +138,7 @@ def _size_panel(drawing: Drawing, left: float, own: Sequence[Histogram], conditi
     quantity = own[0].quantity
     drawing.text(left + wide / 2, top + tall + 30, f"{quantity} ({_UNITS[quantity]})", 11, INK, "middle")
     for row, made in enumerate(own):
-        y, color = top + tall + 50 + 22 * row, to_hex(cluster_color(conditions.index(made.condition)))
+        y, color = top + tall + 50 + 22 * row, to_hex(word_color(sorted(conditions).index(made.condition)))
         a, b, c, d, e = (x(value) for value in made.box)
         drawing.line([(a, y), (e, y)], color, 1.2)
         drawing.rect(b, y - 6, max(d - b, 1), 12, color, 0.6)
