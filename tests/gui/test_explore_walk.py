@@ -145,7 +145,7 @@ def test_the_map_has_a_window_of_its_own_and_comes_back(walker, mapped):
     assert "map" not in hand.viewer.layers
     assert "map" in own.model.layers
     goal = next(int(c) for c in bench.link.points.cell_ids if mapped.row(int(c))["image"] != mapped.current_image)
-    camera, canvas = own.model.scene.camera, own._canvas.canvas.native
+    camera, canvas = own.model.scene.camera, own.canvas.canvas.native
     away = np.asarray(bench.link.points.position(goal)) - np.asarray(camera.center[-2:])
     y, x = np.array([canvas.height(), canvas.width()]) / 2 + away * camera.zoom
 
@@ -153,6 +153,12 @@ def test_the_map_has_a_window_of_its_own_and_comes_back(walker, mapped):
     hand.qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=QPoint(round(x), round(y)))
     hand.wait(lambda: mapped.selection.ids == {goal} and bench.link.labels.image_id == mapped.row(goal)["image"])
     hand.key(Qt.Key.Key_F6)
-    hand.wait(lambda: dock.window_of_map is None)
+    hand.wait(lambda: not own.isVisible())
     assert "map" in hand.viewer.layers
     assert not dock.map.own.isChecked()
+    hand.viewer.reset_view()
+    hand.qtbot.wait(200)
+    assert hand.viewer.screenshot(flash=False)[..., :3].std() > 5  # the main canvas draws on
+    hand.press(dock.map.own)
+    assert "map" in own.model.layers
+    hand.press(dock.map.own)

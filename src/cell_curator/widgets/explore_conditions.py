@@ -102,7 +102,7 @@ class ConditionsPage(QWidget):
         self.heading.setText(_heading(compared))
         names, conditions = session.embedding.cluster_names, compared.conditions
         two = len(conditions) == 2  # of more, the sentence and the tooltip tell the effect
-        titles = ["Cluster", *(f"% {name}" if name else "%" for name in conditions), *["Effect"] * two, "p"]
+        titles = ["Cluster", *(name or "cells" for name in conditions), *["Effect"] * two, "p"]
         _prepare(self.table, titles, len(compared.tests))
         totals = compared.counts.sum(axis=0)
         for row, test in enumerate(compared.tests):
@@ -112,7 +112,7 @@ class ConditionsPage(QWidget):
             self.table.setItem(row, 0, name)
             for column, count in enumerate(compared.counts[row]):
                 low, high = test.ranges[column]
-                item = _number(f"{100 * count / max(totals[column], 1):.0f}")
+                item = _number(f"{100 * count / max(totals[column], 1):.0f} %")
                 item.setToolTip(
                     f"{count:,} of {totals[column]:,} cells; by {compared.unit} "
                     f"{100 * test.shares[column]:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"

@@ -229,6 +229,8 @@ class ExploreDock(Dock):
     def _refreshed(self, report: MapReport) -> str:
         moved = len(report.moved.cell_id) if report.moved is not None else 0
         new = report.refreshed - moved
+        if self.session is not None and self.bench.link is not None:
+            self.session.selection.set(self.bench.link.points.moved)
         parts = [f"{moved} moved"] * bool(moved) + [f"{new} new"] * bool(new)
         return ". ".join([f"{' and '.join(parts)} on the map" if parts else "Nothing to do", *report.notes])
 
@@ -280,14 +282,13 @@ class ExploreDock(Dock):
 
     def _own_window(self, on: bool) -> None:
         if on and self.window_of_map is None:
-            self.window_of_map = MapWindow(self.bench)
+            keys = (("F6", self.map.own.click), ("Shift+L", self.map.lasso.toggle), ("Esc", self._leave))
+            self.window_of_map = MapWindow(self.bench, keys)
             self.window_of_map.closed.connect(self._window_closed)
-            self.window_of_map.show()
-        elif not on and self.window_of_map is not None:
-            self.window_of_map.close()
+        if self.window_of_map is not None:
+            self.window_of_map.take() if on else self.window_of_map.close()
 
     def _window_closed(self) -> None:
-        self.window_of_map = None
         self.map.own.setChecked(False)
 
     def _back(self) -> None:

@@ -1,64 +1,74 @@
-"""The map in a window of its own: a second napari canvas in a dock, which can be dragged off.
+"""The map in a window of its own: a second napari canvas, for a second screen.
 
-An embedded canvas is not closed with its window by itself; `end` does that.
+A window and no dock: a canvas that is moved into another window loses what it drew with. It is made once and hidden,
+never closed before the main window is: closing one canvas takes things from the other, which then stays black.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QDockWidget
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from cell_curator.widgets.workbench import Workbench
 
 _SIZE = (620, 560)
 
 
-class MapWindow(QDockWidget):
-    """Takes the map of a bench while it is open, and gives it back."""
+class MapWindow(QWidget):
+    """Takes the map of a bench while it is seen, and gives it back. ``keys``: what works here as in the main window."""
 
     closed = Signal()
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: Workbench, keys: Iterable[tuple[str, Callable[[], Any]]] = ()) -> None:
         from napari.components import ViewerModel
         from napari.qt import QtViewer
 
         window = bench.viewer.window._qt_window
-        super().__init__("Map of cells", window)
-        self.setObjectName("cell-curator-map")
+        super().__init__(window, Qt.WindowType.Window)
+        self.setWindowTitle("Map of cells")
         self._bench = bench
         self.model = ViewerModel(title="Map of cells")
         self.model.theme = bench.viewer.theme
-        self._canvas: Any = QtViewer(self.model)
-        self._canvas.controls.hide()
-        self.setWidget(self._canvas)
-        window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, self)
-        self.setFloating(True)
+        self.canvas: Any = QtViewer(self.model)
+        self.canvas.controls.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.canvas)
         self.resize(*_SIZE)
         corner = window.geometry().topLeft()
         self.move(corner.x() + 60, corner.y() + 120)
+        for key, slot in keys:
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.activated.connect(slot)
         bench.session_changed.connect(self._follow)
         window.destroyed.connect(self.end)
+
+    def take(self) -> None:
+        """Show the window, with the map in it."""
+        self.show()
+        self.raise_()
         self._follow()
 
     def end(self, *_: Any) -> None:
-        """Give the map back, and close the canvas."""
-        canvas, self._canvas = self._canvas, None
-        if canvas is None:
-            return
-        self._bench.session_changed.disconnect(self._follow, missing_ok=True)
-        if self._bench.link is not None:
-            self._bench.link.place_map(None)
-        canvas.close()
+        """The main window goes."""
+        canvas, self.canvas = self.canvas, None
+        if canvas is not None:
+            self._bench.session_changed.disconnect(self._follow, missing_ok=True)
+            with suppress(RuntimeError):  # Qt may have taken it already
+                canvas.close()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802
-        """Its own button closes it."""
-        self.end()
+        """Hide, and give the map back."""
         super().closeEvent(event)
+        if self._bench.link is not None:
+            self._bench.link.place_map(None)
         self.closed.emit()
-        self.deleteLater()
 
     def _follow(self, *_: Any) -> None:
-        if self._bench.link is not None:
+        if self._bench.link is not None and self.isVisible():
             self._bench.link.place_map(self.model)

@@ -13,7 +13,7 @@ from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.patches import PatchParameters
 from cell_curator.core.size_study import QUANTITIES, cut_off
 from cell_curator.map_patches import cut_cells
-from cell_curator.widgets.controls import Choice, push_button
+from cell_curator.widgets.controls import Choice, Fold, push_button
 from cell_curator.widgets.dock import Connections, Dock
 from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, painted, top_of
 from cell_curator.widgets.form import ParametersForm
@@ -66,11 +66,10 @@ class PatchesDock(Dock):
         self.sheet.clicked.connect(self._go_to)
         self.form = ParametersForm(PatchParameters, hidden=("method",))
         self.form.changed.connect(self._edited)
-        for part in (self._build_head(), self.plots, self.proposal, self.take, self._build_methods(), self.lost):
+        self.by_image = Fold("Image by image", self.plots.images, opened=True)
+        top = (self._build_head(), self.plots, self.proposal, self.take, self._build_methods(), self.form, self.lost)
+        for part in (*top, self._build_examples(), self.sheet, self.by_image):
             self.body.addWidget(part)
-        self.body.addWidget(self._build_examples())
-        self.body.addWidget(self.sheet)
-        self.body.addWidget(self.form)
         self.primary.setText("Use these patches")
         self.primary.setToolTip("The next map is made from cells cut like this (Ctrl+Return)")
         for key, slot in (
@@ -169,7 +168,7 @@ class PatchesDock(Dock):
         if session is None or not self.isVisible() or self._study is not None:
             return
         there = len(session.counting_cells()) > 0
-        for part in (self.plots, self.take, self.sheet, self.lost):
+        for part in (self.plots, self.take, self.sheet, self.lost, self.by_image):
             part.setVisible(there)
         if not there:
             self.proposal.setText("No cells yet: find cells in the Segment tab first.")
@@ -262,14 +261,15 @@ def _cut(session: Session, cells: list[int], parameters: PatchParameters) -> lis
     """A row for each method, the chosen one named first."""
     if not cells:
         return [PictureRow("No cell is cut off.", ())]
-    rows, top = [], 0.0
+    rows, white = [], 0.0
     for name, title, _, _ in _METHODS:
         try:
             patches, table = drive(cut_cells(session, cells, parameters.model_copy(update={"method": name})))
         except UserError as error:
             return [PictureRow(str(error), ())]
-        top = top or top_of(patches.images)
-        pictures = tuple(painted(image, top) for image in patches.images)
+        # Grey levels mean the same in all pictures, as they do for the network; a few may be too bright.
+        white = white or 1.5 * float(np.median([top_of(image) for image in patches.images]))
+        pictures = tuple(painted(image, white) for image in patches.images)
         cut = frozenset(int(i) for i in np.flatnonzero(patches.clipped))
         said = f"{'▶ ' if name == parameters.method else ''}{title}{': a white frame means cut off' if cut else ''}"
         rows.append(PictureRow(said, pictures, tuple(int(cell) for cell in table.index), marked=cut))

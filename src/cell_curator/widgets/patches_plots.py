@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 UNITS = {"area": "px²", "height": "px", "width": "px"}
 
-_HISTOGRAM, _BOX, _SCATTER = 132, 17, 104
+_HISTOGRAM, _BOX, _SCATTER = 124, 15, 104
 _MOST_DOTS = 3000
 _MOST_BOXES = 8
 
@@ -40,7 +40,7 @@ class SizePlots(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        for plot in (self.histogram, self.boxes, self.images):
+        for plot in (self.histogram, self.boxes):  # `images` is for the dock to place
             layout.addWidget(plot)
 
     def show_study(self, study: SizeStudy, quantity: str) -> None:
