@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cell_curator.core.clustering import ClusterParameters, cluster, quality
+from cell_curator.core.clustering import FEW_STARTS, ClusterParameters, cluster, quality
 from cell_curator.core.jobs import Job, Progress, UserError, drive
 
 _MOST = 2000  # cells looked at; a fit of ten Gaussians to 2000 cells takes half a second
@@ -85,7 +85,7 @@ def suggesting_k(
         rows.append({
             "k": k,
             "bic": _bic(x, chosen),
-            "silhouette": quality(x, cluster(x, chosen).labels, params.seed)["silhouette"],
+            "silhouette": quality(x, cluster(x, chosen, starts=FEW_STARTS).labels, params.seed)["silhouette"],
             "stability": _agreement(x, chosen, rng),
         })  # fmt: skip
     table = pd.DataFrame(rows).set_index("k")
@@ -153,7 +153,7 @@ def _agreement(x: NDArray[np.float64], params: ClusterParameters, rng: np.random
             chosen = np.sort(rng.permutation(len(x))[: max(len(x) * 4 // 5, 2)])
             seeded = params.model_copy(update={"seed": params.seed + 2 * pair + side + 1})
             there = np.full(len(x), -1, np.int64)
-            there[chosen] = cluster(x[chosen], seeded).labels
+            there[chosen] = cluster(x[chosen], seeded, starts=FEW_STARTS).labels
             labels.append(there)
         both = (labels[0] >= 0) & (labels[1] >= 0)
         found.append(adjusted_rand_score(labels[0][both], labels[1][both]))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.clustering import ClusterParameters, cluster
+from cell_curator.core.clustering import FEW_STARTS, ClusterParameters, cluster
 from cell_curator.core.groups import held_out
 
 _MOST_CELLS = 150  # of a unit; one more cell says little more about its unit
@@ -189,7 +189,8 @@ def cluster_stability(
     found = np.zeros((repeats, len(numbers)))
     for repeat in range(repeats):
         part = rng.permutation(len(x))[: max(4 * len(x) // 5, 1)]
-        again = cluster(x[part], params.model_copy(update={"seed": params.seed + repeat + 1})).labels
+        seeded = params.model_copy(update={"seed": params.seed + repeat + 1})
+        again = cluster(x[part], seeded, starts=FEW_STARTS).labels
         for column, number in enumerate(numbers):
             found[repeat, column] = _best_overlap(labels[part] == number, again)
     jaccard = tuple(float(v) for v in found.mean(axis=0))
