@@ -137,6 +137,13 @@ def test_a_cluster_is_named_noted_and_opened(walker, mapped):
     assert frozenset(review.model.cell_ids) == inside
 
 
+def draws(hand):
+    """Whether the main canvas shows something: with two canvases, each can spoil what the other draws with."""
+    hand.viewer.reset_view()
+    hand.qtbot.wait(200)
+    return hand.viewer.window.screenshot(flash=False, canvas_only=False)[150:-50, 350:-400, :3].std() > 5
+
+
 def test_the_map_has_a_window_of_its_own_and_comes_back(walker, mapped):
     hand, dock, bench = walker
     hand.press(dock.map.own)
@@ -156,9 +163,12 @@ def test_the_map_has_a_window_of_its_own_and_comes_back(walker, mapped):
     hand.wait(lambda: not own.isVisible())
     assert "map" in hand.viewer.layers
     assert not dock.map.own.isChecked()
-    hand.viewer.reset_view()
-    hand.qtbot.wait(200)
-    assert hand.viewer.screenshot(flash=False)[..., :3].std() > 5  # the main canvas draws on
+    assert draws(hand)
     hand.press(dock.map.own)
     assert "map" in own.model.layers
+    mapped.show_image(next(record.image_id for record in mapped.images if record.image_id != mapped.current_image))
+    hand.wait(lambda: bench.link.labels.image_id == mapped.current_image)
+    bench.link.points.preview(mapped.embedding.cell_id[:4], np.eye(4)[:, :2])  # other layers in both canvases
+    assert draws(hand)
     hand.press(dock.map.own)
+    assert draws(hand)

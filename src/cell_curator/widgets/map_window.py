@@ -1,7 +1,8 @@
 """The map in a window of its own: a second napari canvas, for a second screen.
 
 A window and no dock: a canvas that is moved into another window loses what it drew with. It is made once and hidden,
-never closed before the main window is: closing one canvas takes things from the other, which then stays black.
+not closed before the main window is. What vispy draws with is deleted in whichever canvas drew last: the one that a
+layer is taken from must be the current one, or the other canvas stays black.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class MapWindow(QWidget):
         for key, slot in keys:
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.activated.connect(slot)
+        self.model.layers.events.removing.connect(self._own_is_current)
+        bench.viewer.layers.events.removing.connect(self._main_is_current)
         bench.session_changed.connect(self._follow)
         window.destroyed.connect(self.end)
 
@@ -54,8 +57,18 @@ class MapWindow(QWidget):
         self.raise_()
         self._follow()
 
+    def _own_is_current(self, *_: Any) -> None:
+        if self.canvas is not None:
+            self.canvas.canvas._scene_canvas.set_current()
+
+    def _main_is_current(self, *_: Any) -> None:
+        if self.canvas is not None:
+            self._bench.viewer.window._qt_viewer.canvas._scene_canvas.set_current()
+
     def end(self, *_: Any) -> None:
         """The main window goes."""
+        if self.canvas is not None:
+            self.model.layers.clear()
         canvas, self.canvas = self.canvas, None
         if canvas is not None:
             self._bench.session_changed.disconnect(self._follow, missing_ok=True)
