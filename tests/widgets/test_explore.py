@@ -366,6 +366,29 @@ def test_what_the_network_paints_comes_by_a_job(dock, mapped, monkeypatch, wait_
     assert [int(row.pictures[0][0, 0, 0]) for row in shown] == [0, 128, 255]  # alike in contrast, the brightest white
 
 
+def test_cells_are_painted_as_if_of_another_condition(dock, mapped, monkeypatch, wait_for_job):
+    stored = replace(mapped.embedding, detail={"conditions": ["control", "treated"]})
+    mapped.commit(Change("map", {}, embedding=stored, clustering=dict(stored.clustering)))
+    asked = []
+
+    def otherwise(_session, cells, condition):
+        yield Progress(0.5, "painting")
+        asked.append((list(cells), condition))
+        return np.zeros((len(cells), 8, 8), np.float32), np.ones((len(cells), 8, 8), np.float32)
+
+    monkeypatch.setattr(map_reading, "counterfactual", otherwise)
+    dock._show_page("Clusters")
+    dock.reading.view.setCurrentText(reading.OTHERWISE)
+    wait_for_job()
+    ((cells, condition),) = asked
+    assert condition == "control"
+    assert {mapped.row(cell)["condition"] for cell in cells} == {"treated"}
+    are, would_be = dock.reading.pictures.rows
+    assert are.cells == tuple(cells)
+    assert would_be.title == "As if of control"
+    assert would_be.pictures[0].min() == 255
+
+
 def test_a_network_that_was_not_kept_is_said(dock, wait_for_job):
     dock._show_page("Clusters")
     dock.reading.view.setCurrentText(reading.CHANGED)
