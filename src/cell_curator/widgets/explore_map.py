@@ -146,6 +146,9 @@ class MapPage(QWidget):
         by = "colour: condition" if session.cells.frame["condition"].nunique() > 1 else "one dot a cell"
         self.hint.setText(f"<b>The map as it forms</b>, of some of the cells ({by}).")
         self.hint.show()
+        if session.embedding is None:
+            self.fill_legend(session)
+            self.legend.show()
 
     def fit_stale(self, session: Session, *, busy: bool) -> None:
         """Say how many cells the map does not know as they are."""
