@@ -20,6 +20,7 @@ from cell_curator.engines.worker import inline
 from cell_curator.io.project import Change
 from cell_curator.io.tiff import write_tiff
 from cell_curator.map_patches import cut_cells
+from cell_curator.results import save_all
 from cell_curator.session import Session
 
 SHAPE = (90, 90)
@@ -225,6 +226,32 @@ def test_new_cells_join_and_rejected_ones_leave(session):
     assert drive(mapping.refresh(session)).cells == 65
 
 
+def test_rejected_cells_do_not_count_in_what_is_said_of_the_map(session):
+    gone = session.cells.frame.index[:5].tolist()
+    before = map_reading.comparison(session).counts.sum()
+    session.set_verdict(gone, "rejected")
+    assert map_reading.comparison(session).counts.sum() == before - 5
+    assert any("5 cells of the map no longer count" in line for line in map_reading.quick_warnings(session))
+    drive(mapping.recluster(session))
+    clusters = session.cells.frame["cluster"]
+    assert (clusters.loc[gone] == -1).all()
+    assert (clusters.drop(gone) >= 0).all()
+    session.set_verdict(session.cells.frame.index, "rejected")
+    for job in (mapping.recluster, mapping.suggest, map_reading.judge):
+        with pytest.raises(UserError, match="no cell of the map counts"):
+            drive(job(session))
+    drive(save_all(session))
+    assert (session.folder / "report.html").is_file()
+
+
+def test_a_map_of_all_channels_is_refreshed_where_cells_only_left(session):
+    session.put(session.get(PatchParameters).model_copy(update={"channels": "all"}))
+    session.put(QUICK.model_copy(update={"steps": 3}))
+    drive(mapping.embed(session))
+    session.set_verdict(session.cells.frame.index[:1], "rejected")
+    assert drive(mapping.refresh(session)).cells == 63
+
+
 def test_patches_are_cut_as_when_the_map_was_made(session):
     session.put(PatchParameters(size=64))
     one = int(_cells(session).index[0])
@@ -412,3 +439,24 @@ def test_a_network_sees_every_channel_if_it_is_to(session, tmp_path):
     with pytest.raises(UserError, match="images have 1 and 2 channels"):
         drive(mapping.embed(two))
     two.close()
+
+
+def test_verdicts_given_while_cells_are_scored_stay(session, monkeypatch):
+    from cell_curator import workflow
+
+    judged, painted, gone = session.cells.frame.index[:3].tolist()
+    real = workflow.score
+
+    def slow(frame, params):
+        session.set_verdict([judged], "rejected")
+        edit(session, session.images[0].image_id, "grow", labels=[int(session.row(painted)["label"])])
+        edit(session, session.images[0].image_id, "delete", labels=[int(session.row(gone)["label"])])
+        return real(frame, params)
+
+    monkeypatch.setattr(workflow, "score", slow)
+    drive(session.score_outliers())
+    frame = session.cells.frame
+    assert frame.loc[judged, "verdict"] == "rejected"
+    assert frame.loc[painted, ["verdict", "revision"]].tolist() == ["edited", 2]
+    assert gone not in frame.index
+    assert frame["score"].drop(painted).notna().all()

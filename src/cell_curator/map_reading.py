@@ -229,9 +229,9 @@ def comparison(session: Session) -> Comparison:
     Raises
     ------
     UserError
-        If there is no map.
+        If there is no map, or no cell of it counts.
     """
-    shown, stored = _shown(session), _map(session)
+    shown, stored = _shown(session, counting=True), _map(session)
     units, unit = units_of(session, shown.rows)
     seed = session.get(ClusterParameters).seed
     return compare_conditions(
@@ -245,9 +245,9 @@ def judge(session: Session) -> Job[Judgement]:
     Raises
     ------
     UserError
-        If there is no map.
+        If there is no map, or no cell of it counts.
     """
-    shown, stored = _shown(session), _map(session)
+    shown, stored = _shown(session, counting=True), _map(session)
     units, unit = units_of(session, shown.rows)
     values = stored.clustering.get("parameters") or session.get(ClusterParameters).model_dump()
     made = yield from session.execute(
@@ -282,11 +282,15 @@ def warnings(session: Session) -> Job[tuple[str, ...]]:
 
 
 def quick_warnings(session: Session, compared: Comparison | None = None) -> tuple[str, ...]:
-    """Those warnings that need no work: what cannot be tested, cells that changed since, a network that was told."""
+    """Those warnings that need no work: what cannot be tested, cells that changed or left, a network that was told."""
     stored = _map(session)
     compared = comparison(session) if compared is None else compared
     said = [f"conditions were not compared: {compared.refused}" if compared.refused else "", *compared.notes]
     counting = session.counting_cells().index
+    left = int((~np.isin(stored.cell_id, counting)).sum())
+    if left:
+        was = "cell of the map no longer counts and is" if left == 1 else "cells of the map no longer count and are"
+        said.insert(0, f"{left} {was} left out here; bring the map up to date")
     stale = len(session.stale_cells() & set(counting.tolist()))
     if stale:
         cells = f"{stale} of {len(counting)} cells changed or are new"
@@ -308,9 +312,12 @@ def _map(session: Session) -> StoredEmbedding:
     return session.embedding
 
 
-def _shown(session: Session) -> _Shown:
-    stored, frame = _map(session), session.cells.frame
+def _shown(session: Session, *, counting: bool = False) -> _Shown:
+    """Cells of the map that are still there; ``counting``: and that still count."""
+    stored, frame = _map(session), session.counting_cells() if counting else session.cells.frame
     there = np.isin(stored.cell_id, frame.index)
+    if not there.any():
+        raise UserError("no cell of the map counts any more; accept some, or make the map again")
     rows = frame.loc[stored.cell_id[there]]
     return _Shown(rows, stored.latent[there], stored.map2d[there], rows["cluster"].to_numpy(np.int64))
 

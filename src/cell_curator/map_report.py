@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.io.report_map import ReportJudged
 from cell_curator.map_reading import judge, set_apart_by, sizes
@@ -15,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def judged_content(session: Session) -> Job[ReportJudged | None]:
-    """The judgement of the map for the report; None where there is no map."""
+    """The judgement of the map for the report; None where there is no map, or no cell of it counts."""
     stored = session.embedding
-    if stored is None:
+    if stored is None or not np.isin(stored.cell_id, session.counting_cells().index).any():
         return None
     made = yield from judge(session)
     study: SizeStudy | None = None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cell_curator.cluster_names import note_cluster as note_cluster
 from cell_curator.cluster_names import rename_cluster as rename_cluster
 from cell_curator.core.cluster_count import KSuggestion
-from cell_curator.core.clustering import Clustering, ClusterParameters
+from cell_curator.core.clustering import NOISE, Clustering, ClusterParameters
 from cell_curator.core.embedding import MapParameters, place_note
 from cell_curator.core.jobs import Job, UserError, scaled
 from cell_curator.core.parameters import Parameters
@@ -110,23 +110,34 @@ def can_keep(session: Session) -> bool:
 
 
 def recluster(session: Session) -> Job[MapReport]:
-    """Cluster the existing map again.
+    """Cluster the cells of the existing map again, as far as they still count; the others are in no cluster.
 
     Raises
     ------
     UserError
-        If there is no map.
+        If there is no map, or no cell of it counts.
     """
     stored, parameters = _map_of(session), session.get(ClusterParameters)
-    grouped = yield from session.execute(
-        "cell_curator.engines.map_cells:regroup", latent=stored.latent, map2d=stored.map2d, parameters=parameters
+    counting = _counting(session, stored)
+    grouped: Clustering = yield from session.execute(
+        "cell_curator.engines.map_cells:regroup",
+        latent=stored.latent[counting],
+        map2d=stored.map2d[counting],
+        parameters=parameters,
     )
-    said = parameters.model_dump(mode="json")
+    labels = np.full(len(counting), NOISE, np.int64)
+    labels[counting] = grouped.labels
+    said, grouped = parameters.model_dump(mode="json"), replace(grouped, labels=labels)
     return store(session, stored, grouped, action="cluster", parameters=said, notes=grouped.notes)
 
 
-def suggest(session: Session) -> Job[KSuggestion]:
+def suggest(session: Session, parameters: ClusterParameters | None = None) -> Job[KSuggestion]:
     """How many clusters the map has, with what speaks for each number; nothing is changed.
+
+    Parameters
+    ----------
+    parameters
+        How cells are grouped; by default as the project has it.
 
     Raises
     ------
@@ -134,12 +145,13 @@ def suggest(session: Session) -> Job[KSuggestion]:
         If there is no map, or too few cells.
     """
     stored = _map_of(session)
+    counting = _counting(session, stored)
     return (
         yield from session.execute(
             "cell_curator.engines.map_network:suggest",
-            latent=stored.latent,
-            map2d=stored.map2d,
-            parameters=session.get(ClusterParameters),
+            latent=stored.latent[counting],
+            map2d=stored.map2d[counting],
+            parameters=parameters or session.get(ClusterParameters),
         )
     )
 
@@ -336,6 +348,14 @@ def _as_made(stored: StoredEmbedding, model: type[Any]) -> Any:
     """The parameters with which the map was made."""
     values = stored.detail.get("parameters", {}).get(model.__name__)
     return model() if values is None else model.model_validate(values)
+
+
+def _counting(session: Session, stored: StoredEmbedding) -> NDArray[np.bool_]:
+    """Which cells of the map count; those rejected since do not."""
+    counting = np.isin(stored.cell_id, session.counting_cells().index)
+    if not counting.any():
+        raise UserError("no cell of the map counts any more; accept some, or make the map again")
+    return counting
 
 
 def _map_of(session: Session) -> StoredEmbedding:

@@ -89,6 +89,10 @@ class Typed:
         """Parameters of a model that were typed."""
         return frozenset(self._values.get(model, {}))
 
+    def options(self, model: type[Parameters]) -> list[str]:
+        """The same as they were typed, ``--clusters``."""
+        return [f"--{self._options[model, name].replace('_', '-')}" for name in sorted(self.names(model))]
+
     def over(self, start: P) -> P:
         """``start`` with what was typed put over it.
 
@@ -120,6 +124,7 @@ _ORDER = (
     "outliers",
     "audit",
     "embed",
+    "classify",
     "figures",
     "export",
     "import",

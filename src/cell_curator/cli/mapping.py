@@ -20,7 +20,6 @@ from cell_curator.engines.vae import VaeParameters
 if TYPE_CHECKING:
     from cell_curator.core.cluster_count import KSuggestion
     from cell_curator.map_reading import Judgement
-    from cell_curator.session import Session
 
 # here nothing else is learned, so that the names need no prefix
 _LEARNING = replace(LEARNING, names={"loss": "likeness"})
@@ -63,10 +62,12 @@ def embed(
         raise UserError("use one of --from, --refresh, --regroup and --suggest")
     with open_session(project) as session:
         if refresh:
-            _only(session, typed, "--refresh", VaeParameters, MapParameters, PatchParameters)
-        put(session, typed, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+            _only(typed, "--refresh", VaeParameters, MapParameters, PatchParameters, ClusterParameters)
+        elif regroup or suggest:
+            _only(typed, "--regroup" if regroup else "--suggest", VaeParameters, MapParameters, PatchParameters)
         if suggest:
-            return _suggested(follow(mapping.suggest(session)))
+            return _suggested(follow(mapping.suggest(session, typed.over(session.get(ClusterParameters)))))
+        put(session, typed, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
         if refresh:
             made = follow(mapping.refresh(session))
         elif regroup:
@@ -109,10 +110,10 @@ def figures(
     return Answer({"files": files}, "\n".join(str(file) for file in files))
 
 
-def _only(session: Session, typed: Typed, option: str, *models: Any) -> None:
+def _only(typed: Typed, option: str, *models: Any) -> None:
     for model in models:
-        if typed.names(model):
-            names = ", ".join(sorted(typed.names(model)))
+        if typed.options(model):
+            names = ", ".join(typed.options(model))
             raise UserError(f"{option} keeps the map as it was made; leave out {names}, or make the map again")
 
 

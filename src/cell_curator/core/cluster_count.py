@@ -135,6 +135,7 @@ def _bic(x: NDArray[np.float64], params: ClusterParameters) -> float:
         params.k,
         covariance_type=params.covariance,
         reg_covar=1e-6 + 1e-3 * float(x.var(axis=0).mean()),
+        n_init=FEW_STARTS,
         random_state=params.seed,
     )
     with warnings.catch_warnings(), threadpool_limits(1):

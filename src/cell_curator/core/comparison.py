@@ -150,7 +150,7 @@ def compare_conditions(
         group = np.array([tested.index(name) for name in owner[used]])
         p, whole, done, exact = _permuted(table[used], group, seed)
         effects = np.array([_effect(column, group) for column in table[used].T])
-        notes += _notes(known, tested, group, size, unit)
+        notes += _notes(known, tested, group, size, unit, len(numbers) if correction == "Holm" else 1)
     q = holm(p) if correction == "Holm" else benjamini_hochberg(p)
     rows = []
     for index, number in enumerate(numbers):
@@ -207,17 +207,23 @@ def _may_test(known: tuple[str, ...], size: Mapping[str, int], unit: str) -> tup
 
 
 def _notes(
-    known: tuple[str, ...], tested: list[str], group: NDArray[np.intp], size: Mapping[str, int], unit: str
+    known: tuple[str, ...], tested: list[str], group: NDArray[np.intp], size: Mapping[str, int], unit: str, times: int
 ) -> list[str]:
+    """``times``: what the smallest p is multiplied by when it is corrected."""
     notes = []
     left = [name for name in known if name not in tested]
     if left:
         notes.append(f"not tested for want of a second {unit}: {', '.join(left[:6])}{' …' if len(left) > 6 else ''}")
     least = smallest_p(np.bincount(group))
+    pairs = " and ".join(str(size[name]) for name in tested)
     if least > _CHANCE:
-        pairs = " and ".join(str(size[name]) for name in tested)
         notes.append(
             f"with {pairs} {unit}s no p below {least:.2f} is possible, however large the difference; add {unit}s"
+        )
+    elif least * times > _CHANCE:
+        notes.append(
+            f"with {pairs} {unit}s and {times} clusters no corrected p below {min(least * times, 1):.2f} is possible, "
+            f"however large the difference; add {unit}s, or make fewer clusters"
         )
     return notes
 
