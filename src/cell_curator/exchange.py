@@ -204,18 +204,19 @@ def _give_verdicts(
     session: Session, image_id: int, changed: frozenset[int], told: dict[int, str], otherwise: str
 ) -> None:
     """Changed cells get what the file tells; of the others only proposals do, for a person's word stands."""
-    rows = session.cells.of_image(image_id)
-    wanted = rows["label"].map(lambda label: told.get(int(label), otherwise))
-    new = rows.index.isin(list(changed))
-    open_to = (new | (rows["verdict"] == "proposed")) & (rows["verdict"] != wanted)
-    if open_to.any():
-        rows = rows[open_to].assign(verdict=wanted[open_to])
-        detail = {
-            "image": session.image(image_id).name,
-            "cells": rows.index.tolist(),
-            "verdicts": list(rows["verdict"]),
-        }
-        session.commit(Change("verdict", detail, cells=rows))
+    with session.lock:
+        rows = session.cells.of_image(image_id)
+        wanted = rows["label"].map(lambda label: told.get(int(label), otherwise))
+        new = rows.index.isin(list(changed))
+        open_to = (new | (rows["verdict"] == "proposed")) & (rows["verdict"] != wanted)
+        if open_to.any():
+            rows = rows[open_to].assign(verdict=wanted[open_to])
+            detail = {
+                "image": session.image(image_id).name,
+                "cells": rows.index.tolist(),
+                "verdicts": list(rows["verdict"]),
+            }
+            session.commit(Change("verdict", detail, cells=rows))
 
 
 def _numbers(current: NDArray[np.int32], incoming: NDArray[np.int32]) -> dict[int, int]:

@@ -340,11 +340,12 @@ class Session:
 
     def set_condition(self, image_ids: Iterable[int], condition: str) -> None:
         """Put images, and with them their cells, under another condition."""
-        records = tuple(replace(self.image(i), condition=condition) for i in image_ids)
-        rows = self._cells.frame
-        rows = rows[rows["image"].isin([record.image_id for record in records])].assign(condition=condition)
-        names = [record.name for record in records]
-        self.commit(Change("condition", {"images": names, "condition": condition}, images=records, cells=rows))
+        with self._lock:
+            records = tuple(replace(self.image(i), condition=condition) for i in image_ids)
+            rows = self._cells.frame
+            rows = rows[rows["image"].isin([record.image_id for record in records])].assign(condition=condition)
+            names = [record.name for record in records]
+            self.commit(Change("condition", {"images": names, "condition": condition}, images=records, cells=rows))
 
     def set_turn(self, image_id: int, angle_deg: float | None) -> None:
         """Turn one image by hand, counter-clockwise; None leaves it to the recipe again."""

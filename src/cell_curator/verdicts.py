@@ -37,16 +37,17 @@ class _SetVerdict:
     title: str
 
     def apply(self) -> _SetVerdict:
-        frame = self.session.cells.frame
-        pairs = [(i, verdict) for i, verdict in zip(self.ids, self.verdicts, strict=True) if i in frame.index]
-        ids = tuple(i for i, _ in pairs)
-        before = tuple(frame.loc[list(ids), "verdict"])
-        rows = frame.loc[list(ids)].assign(verdict=[verdict for _, verdict in pairs])
-        detail = {
-            "cells": ids,
-            "verdicts": [verdict for _, verdict in pairs],
-            "images": [self.session.image(image).name for image in rows["image"]],
-            "labels": rows["label"].tolist(),
-        }
-        self.session.commit(Change("verdict", detail, cells=rows))
+        with self.session.lock:  # else a job's new measurements or clusters could be written over
+            frame = self.session.cells.frame
+            pairs = [(i, verdict) for i, verdict in zip(self.ids, self.verdicts, strict=True) if i in frame.index]
+            ids = tuple(i for i, _ in pairs)
+            before = tuple(frame.loc[list(ids), "verdict"])
+            rows = frame.loc[list(ids)].assign(verdict=[verdict for _, verdict in pairs])
+            detail = {
+                "cells": ids,
+                "verdicts": [verdict for _, verdict in pairs],
+                "images": [self.session.image(image).name for image in rows["image"]],
+                "labels": rows["label"].tolist(),
+            }
+            self.session.commit(Change("verdict", detail, cells=rows))
         return _SetVerdict(self.session, ids, before, self.title)

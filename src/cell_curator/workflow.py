@@ -228,9 +228,12 @@ def score_outliers(session: Session) -> Job[int]:
     yield from scaled(remeasure(session), 0.0, 0.9)
     frame = session.cells.frame
     scores = score(frame, session.get(OutlierParameters))
-    rows = frame.assign(score=scores["score"], flags=scores["reasons"])
-    flagged = int((rows["flags"] != "").sum())
-    session.commit(Change("score", {"cells": len(rows), "flagged": flagged}, cells=rows))
+    with session.lock:  # cells may have been painted or judged meanwhile: only score and reasons are taken over
+        now = session.cells.frame
+        same = now["revision"] == frame["revision"].reindex(now.index)
+        rows = now[same].assign(score=scores["score"], flags=scores["reasons"])
+        flagged = int((rows["flags"] != "").sum())
+        session.commit(Change("score", {"cells": len(rows), "flagged": flagged}, cells=rows))
     return flagged
 
 
