@@ -24,7 +24,7 @@ from cell_curator.core.cluster_reading import (
 )
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.comparison import Comparison, compare_conditions
-from cell_curator.core.doubts import BatchEffect, DeadUnits, Stability
+from cell_curator.core.doubts import BatchEffect, DeadUnits, Stability, by_direction
 from cell_curator.core.honesty import HonestyRow
 from cell_curator.core.jobs import Job, UserError, scaled
 from cell_curator.core.patches import PatchParameters
@@ -286,6 +286,7 @@ def quick_warnings(session: Session, compared: Comparison | None = None) -> tupl
     stored = _map(session)
     compared = comparison(session) if compared is None else compared
     said = [f"conditions were not compared: {compared.refused}" if compared.refused else "", *compared.notes]
+    said.append(_by_direction(session, stored))
     counting = session.counting_cells().index
     left = int((~np.isin(stored.cell_id, counting)).sum())
     if left:
@@ -304,6 +305,16 @@ def quick_warnings(session: Session, compared: Comparison | None = None) -> tupl
 
 
 # ---------------------------------------------------------------------- helpers
+
+
+def _by_direction(session: Session, stored: StoredEmbedding) -> str:
+    """The warning of `core.doubts.by_direction`, where no grooves give images a direction and patches kept it."""
+    values = stored.detail.get("parameters", {}).get(PatchParameters.__name__, {})
+    if PatchParameters.model_validate(values).turn == "own" or any(record.angle_deg for record in session.images):
+        return ""
+    shown = _shown(session, counting=True)
+    axis, long = (shown.rows[name].to_numpy(np.float64) for name in ("orientation_deg", "eccentricity"))
+    return by_direction(shown.clusters, axis, long)[1]
 
 
 def _map(session: Session) -> StoredEmbedding:

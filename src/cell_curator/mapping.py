@@ -146,14 +146,13 @@ def suggest(session: Session, parameters: ClusterParameters | None = None) -> Jo
     """
     stored = _map_of(session)
     counting = _counting(session, stored)
-    return (
-        yield from session.execute(
-            "cell_curator.engines.map_network:suggest",
-            latent=stored.latent[counting],
-            map2d=stored.map2d[counting],
-            parameters=parameters or session.get(ClusterParameters),
-        )
+    found: KSuggestion = yield from session.execute(
+        "cell_curator.engines.map_network:suggest",
+        latent=stored.latent[counting],
+        map2d=stored.map2d[counting],
+        parameters=parameters or session.get(ClusterParameters),
     )
+    return found
 
 
 def refresh(session: Session) -> Job[MapReport]:

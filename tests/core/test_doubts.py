@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cell_curator.core.clustering import ClusterParameters, cluster
-from cell_curator.core.doubts import batch_effect, cluster_stability, dead_units
+from cell_curator.core.doubts import batch_effect, by_direction, cluster_stability, dead_units
 
 
 def _latent(of_condition, of_image, images=4, cells=60, dims=8, seed=0):
@@ -78,3 +78,16 @@ def test_dead_features_are_counted():
     assert dead_units(latent).warning.startswith("2 of 6 learned features are the same for every cell")
     assert "shows nothing" in dead_units(latent * 0).warning
     assert dead_units(latent[:1]).warning == ""
+
+
+@pytest.mark.parametrize(("follow", "expected"), [(1.0, 1.0), (0.0, 0.0)])
+def test_clusters_that_only_follow_direction_are_told(follow, expected):
+    rng = np.random.default_rng(3)
+    clusters = rng.integers(0, 3, 600)
+    direction = np.where(rng.random(600) < follow, 90 + 60 * clusters + rng.normal(0, 3, 600), rng.uniform(0, 180, 600))
+    axis = (direction + 90) % 180 - 90  # an axis has no head: 90 and -90 are the same
+    share, warning = by_direction(clusters, axis, np.full(600, 0.8))
+    assert share == pytest.approx(expected, abs=0.05)
+    assert bool(warning) == (expected > 0.5)
+    assert math.isnan(by_direction(clusters, axis, np.full(600, 0.1))[0])  # round cells have no direction
+    assert math.isnan(by_direction(np.zeros(600, int), axis, np.full(600, 0.8))[0])

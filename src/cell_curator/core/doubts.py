@@ -1,4 +1,4 @@
-"""Reasons not to believe a map: images told apart better than conditions, groups that do not return, dead features.
+"""Reasons not to believe a map: batch effects, groups that do not return or only follow direction, dead features.
 
 Every answer has a ``warning``, a plain sentence, "" where there is nothing to warn of. Conditions are
 only ever used to judge the map, never to make it.
@@ -27,6 +27,8 @@ _CLEAR = 0.6  # right so often, with chance at one half
 _DEAD = 0.01  # variance of a posterior mean over cells (Burda et al. 2016); its prior has 1
 _SHAKY = 0.6  # Jaccard index below which a group is not the same (Hennig 2007)
 _MOST_FOR_STABILITY = 2000
+_LONG = 0.6  # eccentricity from which a cell has a direction
+_MOST_BY_DIRECTION = 0.2  # share of the spread of directions that clusters may explain
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,37 @@ def _stability_warning(numbers: list[int], jaccard: tuple[float, ...], names: di
     return (
         f"{len(shaky)} of {len(numbers)} clusters {verb} not come back when a fifth of the cells is left out: {named} "
         f"(1 would be the same cells); try fewer clusters, and read no more into these"
+    )
+
+
+# ---------------------------------------------------------------------- direction
+
+
+def by_direction(
+    clusters: NDArray[np.integer[Any]], orientation_deg: NDArray[Any], eccentricity: NDArray[Any]
+) -> tuple[float, str]:
+    """Share of the spread of directions of long cells that their clusters explain, 0..1, and a warning if it is large.
+
+    For images in which direction means nothing; NaN where there are too few long cells or only one cluster.
+    A direction is that of an axis, so it is the angle's double that is compared.
+    """
+    there = (np.asarray(clusters) >= 0) & (np.asarray(eccentricity) >= _LONG) & np.isfinite(orientation_deg)
+    groups = np.unique(np.asarray(clusters)[there], return_inverse=True)[1]
+    count, kinds = len(groups), int(groups.max(initial=-1)) + 1
+    if kinds < 2 or count < 10 * kinds:
+        return math.nan, ""
+    doubled = 2 * np.deg2rad(np.asarray(orientation_deg, np.float64)[there])
+    axes = np.column_stack([np.cos(doubled), np.sin(doubled)])
+    means = np.stack([axes[groups == kind].mean(axis=0) for kind in range(kinds)])
+    total, within = float(((axes - axes.mean(axis=0)) ** 2).sum()), float(((axes - means[groups]) ** 2).sum())
+    if total <= 0:
+        return 0.0, ""
+    share = max(1 - within / (count - kinds) / (total / (count - 1)), 0.0)
+    if share < _MOST_BY_DIRECTION:
+        return share, ""
+    return share, (
+        f"the clusters follow the direction in which cells lie ({100 * share:.0f} % of its spread): if direction means "
+        "nothing in these images, turn patches to each cell's own axis and make the map again"
     )
 
 
