@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 _BOX = ["top", "left", "bottom", "right"]
 
-_BY_OTHERS = ("condition", "flow_error", "flags", "score", "cluster")
+_BY_OTHERS = ("condition", "flow_error", "flags", "score", "cluster", "cell_type", "type_probability")
 """Columns that no tool sets; what others wrote there since a step stays when it is undone."""
 
 _BY_THE_MAP = ("map_error", "map_isolation")
@@ -318,6 +318,8 @@ def measured_rows(
         label=measured.index,
         revision=session.next_revisions(cells),
         cluster=before["cluster"].reindex(measured.index, fill_value=-1),
+        cell_type=before["cell_type"].reindex(measured.index, fill_value=""),
+        type_probability=before["type_probability"].reindex(measured.index),
         condition=record.condition,
         verdict="edited",
         corrected=time.time(),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cell_curator.adding import add_file
+from cell_curator.classifying import predict
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.pixel_runs import PixelRuns
 from cell_curator.editing import TOOLS, edit
@@ -21,11 +22,13 @@ from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.volumes import StackParameters
 from cell_curator.io.images import read_info
 from cell_curator.io.project import Change, Project
+from cell_curator.io.type_models import read_type_model
 from cell_curator.mapping import note_cluster, refresh, rename_cluster
 from cell_curator.marking import mark, reshape, unmark, unmark_region
 from cell_curator.project_models import models_folder
 from cell_curator.series import join
 from cell_curator.session import Session
+from cell_curator.typing_cells import give_type, rename_type
 from cell_curator.workflow import StepReport, segment_each
 
 _JOBS = {"score": "score_outliers", "map": "embed", "cluster": "recluster"}
@@ -101,6 +104,19 @@ class Replay:
         """Accept, reject, lock… cells, each named by image and label."""
         ids = [self.session.cell_at(self._image(image), label) for image, label in cells]
         self.session.set_verdict([cell for cell in ids if cell is not None], verdict)
+
+    def types(self, cells: Sequence[tuple[str, int]], name: str) -> None:
+        """Say of what type cells are, each named by image and label; "" for none."""
+        ids = [self.session.cell_at(self._image(image), label) for image, label in cells]
+        give_type(self.session, [cell for cell in ids if cell is not None], name)
+
+    def rename_type(self, old: str, new: str) -> None:
+        """Call a cell type something else."""
+        rename_type(self.session, old, new)
+
+    def predict_types(self, model: str, at_least: float) -> None:
+        """Tell the types of cells by the model that was kept."""
+        drive(predict(self.session, read_type_model(Path(model)), at_least))
 
     def condition(self, images: Sequence[str], condition: str) -> None:
         """Put images under another condition."""
@@ -258,6 +274,14 @@ def _verdict_line(detail: Entry) -> str:
     return "; ".join(calls)
 
 
+def _type_line(detail: Entry) -> str:
+    named = list(zip(detail["images"], detail["labels"], detail["types"], strict=True))
+    calls = []
+    for name in dict.fromkeys(detail["types"]):
+        calls.append(_call("types", [(image, label) for image, label, given in named if given == name], name))
+    return "; ".join(calls)
+
+
 def _mark_line(detail: Entry) -> str:
     return _call("mark", detail["image"], detail["kind"], detail["added"], detail["removed"])
 
@@ -269,6 +293,9 @@ _LINES: Mapping[str, Callable[[Entry], str]] = {
     "segment stack": _stack_line,
     "stitch": lambda detail: _call("stitch", detail["image"], detail["threshold"], only=detail["only"]),
     "verdict": _verdict_line,
+    "type": _type_line,
+    "rename type": lambda detail: _call("rename_type", detail["from"], detail["to"]),
+    "predict types": lambda detail: _call("predict_types", detail["model"], detail["at_least"]),
     "condition": lambda detail: _call("condition", detail["images"], detail["condition"]),
     "remove images": lambda detail: _call("remove_images", detail["images"]),
     "turn": lambda detail: _call("turn", detail["image"], detail["angle_deg"]),

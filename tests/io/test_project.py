@@ -232,12 +232,13 @@ def test_a_project_of_the_first_version_is_brought_up_to_date(filled):
     since += ["contact", "seam_dip", "seam_bend", "joint_solidity", "joint_area", "neck", "valley"]
     since += ["overlapped", "pieces", "map_error", "map_isolation", "corrected"]
     since += ["elsewhere", "elsewhere_texture", "lopsided", "core", "halo", "halves", "two_tone", "fold", "grain"]
-    before = filled.cells().frame.assign(**dict.fromkeys(since, np.nan))
+    since += ["type_probability"]
+    before = filled.cells().frame.assign(**dict.fromkeys(since, np.nan), cell_type="")
     filled.close()
     file = filled.folder / "project.sqlite"
     with closing(sqlite3.connect(file)) as old, old:
         old.executescript(
-            "".join(f"ALTER TABLE cells DROP COLUMN {name};" for name in since)
+            "".join(f"ALTER TABLE cells DROP COLUMN {name};" for name in (*since, "cell_type"))
             + "DROP TABLE regions; DROP TABLE rounds; ALTER TABLE images DROP COLUMN axis;"
             "ALTER TABLE images DROP COLUMN plane; PRAGMA user_version = 1;"
         )

@@ -32,6 +32,8 @@ COLUMNS: dict[str, str] = {
     "flags": "object",
     "score": "float64",
     "cluster": "int64",
+    "cell_type": "object",
+    "type_probability": "float64",
 }
 """Column name → dtype of `CellTable.frame`.
 
@@ -43,6 +45,9 @@ the cell's pixels, seconds since 1970 (UTC), NaN if never.
 What the map thinks of a cell, NaN for one that is not on the map or was changed since: ``map_error``, how badly
 the network draws it (0 is perfect; only to be compared within one map); ``map_isolation``, how far its ten
 nearest are, 1 for the middle cell of all.
+
+``cell_type``: name of a type, ``""`` for none. ``type_probability``: how likely that is, 0..1, where a model says so;
+NaN where a person said it, or nobody.
 """
 
 _DEFAULTS: dict[str, Any] = {
@@ -56,6 +61,8 @@ _DEFAULTS: dict[str, Any] = {
     "flags": "",
     "score": np.nan,
     "cluster": -1,
+    "cell_type": "",
+    "type_probability": np.nan,
 }
 
 

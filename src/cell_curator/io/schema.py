@@ -51,8 +51,9 @@ _SINCE_3 = (
 )  # fmt: skip
 _SINCE_4 = (
     "map_error", "map_isolation", "corrected", "elsewhere", "elsewhere_texture", "lopsided", "core", "halo", "halves",
-    "two_tone", "fold", "grain",
+    "two_tone", "fold", "grain", "type_probability",
 )  # fmt: skip
+_TEXT_SINCE_4 = """ALTER TABLE cells ADD COLUMN "cell_type" TEXT NOT NULL DEFAULT '';"""
 
 _MIGRATIONS = {
     1: f"""
@@ -60,7 +61,7 @@ ALTER TABLE images ADD COLUMN axis TEXT NOT NULL DEFAULT '';
 ALTER TABLE images ADD COLUMN plane INTEGER NOT NULL DEFAULT 0;
 {_ROUNDS}""",
     2: "".join(f'ALTER TABLE cells ADD COLUMN "{name}" REAL;' for name in _SINCE_3),
-    3: "".join(f'ALTER TABLE cells ADD COLUMN "{name}" REAL;' for name in _SINCE_4),
+    3: "".join(f'ALTER TABLE cells ADD COLUMN "{name}" REAL;' for name in _SINCE_4) + _TEXT_SINCE_4,
 }
 """What makes a project of the version of the key into one of the next."""
 

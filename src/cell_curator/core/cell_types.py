@@ -1,0 +1,60 @@
+"""Types that cells can have, and what is said of each cell: by a person, or by a model with its probability.
+
+A type is a name. The order of the names is that of keys and colours, and is kept with the project. Whether a
+word is a person's is told by ``type_probability``: a person gives none.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from pydantic import Field, field_validator
+
+from cell_curator.core.colors import RGB, cluster_color
+from cell_curator.core.parameters import Parameters
+
+LONGEST = 60
+"""Letters of a name, at most."""
+
+
+class CellTypes(Parameters):
+    """Names of the types that cells of a project can have, in order."""
+
+    names: tuple[str, ...] = Field(default=())
+
+    @field_validator("names")
+    @classmethod
+    def _tidy(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        tidy = tuple(" ".join(name.split()) for name in names)
+        if any(not name or len(name) > LONGEST for name in tidy):
+            raise ValueError(f"a cell type needs a name of 1 to {LONGEST} letters")
+        if len(set(tidy)) < len(tidy):
+            raise ValueError("two cell types have the same name")
+        return tidy
+
+    def with_names(self, *more: str) -> CellTypes:
+        """These and the ones that were not among them, behind."""
+        return CellTypes(names=tuple(dict.fromkeys((*self.names, *more))))
+
+    def renamed(self, old: str, new: str) -> CellTypes:
+        """With another name in the place of one."""
+        return CellTypes(names=tuple(new if name == old else name for name in self.names))
+
+    def color(self, name: str) -> RGB:
+        """The colour of a type; grey for one that is not among them."""
+        return cluster_color(self.names.index(name) if name in self.names else -1)
+
+
+def by_hand(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Which cells were given their type by a person, for rows of a `cells.CellTable`."""
+    return (frame["cell_type"] != "") & frame["type_probability"].isna()
+
+
+def tally(frame: pd.DataFrame, types: CellTypes) -> pd.DataFrame:
+    """How many cells are of each type: index type, columns ``by_hand`` and ``predicted``; ``""`` for none, last."""
+    hand = by_hand(frame)
+    names = [*types.with_names(*sorted(set(frame["cell_type"]) - {""})).names, ""]
+    counts = {
+        "by_hand": frame.loc[hand, "cell_type"].value_counts(),
+        "predicted": frame.loc[~hand, "cell_type"].value_counts(),
+    }
+    return pd.DataFrame({key: count.reindex(names, fill_value=0) for key, count in counts.items()}, index=names)
