@@ -8,10 +8,34 @@ from __future__ import annotations
 
 import os
 
-from cell_curator.cli import about, exchange, folders, journal, mapping, projects, reviewing, training
+from cell_curator.cli import (
+    about,
+    classify,
+    confluency,
+    exchange,
+    folders,
+    journal,
+    mapping,
+    projects,
+    reviewing,
+    training,
+)
 from cell_curator.cli.frame import app
 
-__all__ = ["about", "app", "exchange", "folders", "journal", "main", "mapping", "projects", "reviewing", "training"]
+__all__ = [
+    "about",
+    "app",
+    "classify",
+    "confluency",
+    "exchange",
+    "folders",
+    "journal",
+    "main",
+    "mapping",
+    "projects",
+    "reviewing",
+    "training",
+]
 
 
 def main() -> None:

@@ -10,10 +10,12 @@ import typer
 from cell_curator.cli.frame import Group
 from cell_curator.core.clean import CleanParameters
 from cell_curator.core.clustering import ClusterParameters
+from cell_curator.core.confluency import ConfluencyParameters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.image_flags import ImageFlagParameters
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
+from cell_curator.core.pixel_clusters import KmeansParameters
 from cell_curator.engines.finetune import TrainParameters
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
@@ -62,3 +64,5 @@ CLUSTERS = Group(
     "Clusters",
     {"k": "clusters", **{name: f"cluster_{name}" for name in ClusterParameters.model_fields if name != "k"}},
 )
+KMEANS = Group(KmeansParameters, "Groups of pixels", {"k": "groups", "cells": "cell_groups", "even": "even_light"})
+COVER = Group(ConfluencyParameters, "Cover", {"parts": "interval_parts"})

@@ -119,6 +119,7 @@ _ORDER = (
     "restore",
     "segment",
     "evaluate",
+    "confluency",
     "train",
     "rounds",
     "outliers",

@@ -1,0 +1,157 @@
+"""The command that says how far a dish is covered: confluency."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from cell_curator.cli.arguments import COVER, KMEANS
+from cell_curator.cli.folders import Out, also_failed, errors
+from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
+from cell_curator.cli.projects import open_session
+from cell_curator.core.confluency import ConfluencyParameters
+from cell_curator.core.jobs import UserError
+from cell_curator.core.pixel_clusters import KmeansParameters
+from cell_curator.core.recipe import Channel
+
+Cover = Annotated[
+    Path,
+    typer.Argument(
+        metavar="IMAGES",
+        help="Folder of images (TIFF, PNG, JPEG, BMP), or one; with --method masks of label images; or a project.",
+        show_default=False,
+    ),
+]
+
+
+@command(app, KMEANS, COVER)
+def confluency(
+    images: Cover,
+    out: Out,
+    *,
+    method: Annotated[
+        Literal["kmeans", "masks"],
+        typer.Option("--method", help="kmeans: groups of pixels by texture. masks: what cells cover together."),
+    ] = "kmeans",
+    marked: Annotated[
+        Path | None,
+        typer.Option(
+            "--marked",
+            metavar="MASKS",
+            help="Masks drawn by hand for some of the images; percentages are corrected by them.",
+            show_default=False,
+        ),
+    ] = None,
+    alike: Annotated[
+        bool,
+        typer.Option("--alike", help="Group the pixels of all images together; for empty and full dishes among them."),
+    ] = False,
+    channel: Annotated[
+        int | None,
+        typer.Option(
+            "--channel",
+            metavar="N",
+            help="Channel to look at, counted from 0; as a rule the first, or the luminance of a colour picture.",
+            min=0,
+            max=63,
+            show_default=False,
+        ),
+    ] = None,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(
+            "--pixel-size",
+            metavar="UM",
+            help="Edge of a pixel in µm, if files do not say.",
+            min=1e-6,
+            show_default=False,
+        ),
+    ] = None,
+    typed: Typed,
+) -> Answer:
+    """Say how far cells cover each image.
+
+    Writes confluency.csv (percentage with its 95 % interval, area, count and density where they can be known),
+    confluency_curve.csv (means by condition and time) and with kmeans a mask NAME.tif for every image.
+    Each sub-folder is a condition; time is read from file names such as dish_36h or A3_t012, or is the frame.
+    Of a project, masks are the cells that count, and kmeans is corrected by what was marked as reviewed.
+    """
+    from cell_curator import confluency as jobs
+    from cell_curator.io.project import Project
+
+    say = typed.over(ConfluencyParameters())
+    params = typed.over(KmeansParameters()) if method == "kmeans" else None
+    if typed.names(KmeansParameters) and params is None:
+        names = ", ".join(sorted(typed.names(KmeansParameters)))
+        raise UserError(f"--method masks takes masks as they are; leave out {names}")
+    if Project.is_project(images):
+        _only_for_folders(marked=marked, alike=alike, channel=channel, pixel_size=pixel_size)
+        with open_session(images) as session:
+            report = follow(jobs.cover_project(session, out, say, params))
+    elif params is None:
+        _only_for_kmeans(marked=marked, alike=alike, channel=channel)
+        report = follow(jobs.cover_masks(images, out, say, pixel_size_um=pixel_size))
+    else:
+        chosen = Channel() if channel is None else Channel(mode="index", index=channel)
+        job = jobs.cover_folder(
+            images, out, params, say, channel=chosen, alike=alike, marked=marked, pixel_size_um=pixel_size
+        )
+        report = follow(job)
+    return _answer(report, out, say)
+
+
+def _only_for_folders(**given: Any) -> None:
+    if names := [name for name, value in given.items() if value]:
+        raise UserError(
+            f"--{names[0].replace('_', '-')} is for folders; a project has its own masks, channel and sizes"
+        )
+
+
+def _only_for_kmeans(**given: Any) -> None:
+    if names := [name for name, value in given.items() if value not in (None, False)]:
+        raise UserError(f"--{names[0]} is for --method kmeans; masks are taken as they are")
+
+
+def _answer(report: Any, out: Path, say: ConfluencyParameters) -> Answer:
+    """The table of all images, and lines on threshold, correction and alarm."""
+    shown = []
+    for row in report.rows:
+        low, high = row.cover.interval or (None, None)
+        name = row.image if row.plane is None else f"{row.image} [{row.plane + 1}]"
+        ends = "" if low is None else f"{low:.1f} to {high:.1f}"
+        count = "" if row.cover.count is None else row.cover.count
+        shown.append((name, f"{row.cover.percent:.1f} %", ends, count))
+    alarming = report.alarming(say)
+    lines = [table(("image", "covered", "95 % interval", "cells"), shown)]
+    lines += [f"{row.image}: {row.note}" for row in report.rows if row.note]
+    if report.threshold is not None:
+        lines.append(f"threshold {report.threshold:g}")
+    if report.calibration is not None:
+        lines.append(_taught(report.calibration))
+    if alarming:
+        lines.append(f"{say.alarm:g} % or more: {', '.join(alarming)}")
+    lines.append(f"{len(report.rows)} covers{also_failed(report.failed)}; table in {out / 'confluency.csv'}")
+    data = {
+        "out": out,
+        "images": [
+            {"image": r.image, "condition": r.condition, "time": r.time, "plane": r.plane, **asdict(r.cover),
+             "covered_um2": r.cover.covered_um2, "density_per_mm2": r.cover.density,
+             "as_found": r.as_found, "note": r.note}
+            for r in report.rows
+        ],
+        "curve": report.curve,
+        "threshold": report.threshold,
+        "calibration": report.calibration,
+        "alarm": alarming,
+        "failed": len(report.failed),
+        "errors": errors(report.failed),
+    }  # fmt: skip
+    return Answer(data, "\n".join(lines), report.failed)
+
+
+def _taught(made: Any) -> str:
+    left = "" if made.parts < 2 else f"; {made.error:.1f} points are left as error"
+    return f"corrected by {made.parts} hand-marked: {made.offset:+.1f} points + {made.slope:.2f} × what was found{left}"

@@ -1,0 +1,331 @@
+"""How far the images of a folder or of a project are covered by cells: jobs that write confluency.csv and masks.
+
+By k-means of pixels, or as the union of masks that there are already. What cover is and how sure it is
+is in `core.confluency`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cell_curator.core.confluency import (
+    Calibration,
+    Confluency,
+    ConfluencyParameters,
+    CurvePoint,
+    calibrate,
+    confluency,
+    curve,
+    time_in,
+    union_of_masks,
+)
+from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
+from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, assign, fit, sample
+from cell_curator.core.recipe import Channel
+from cell_curator.core.regions import REVIEWED
+from cell_curator.core.steps import Grey, select_channel
+from cell_curator.io.atomic import write_atomic
+from cell_curator.io.folders import Source, convert, label_files, make_folder
+from cell_curator.io.formats.csv import write_errors
+from cell_curator.io.images import find_images, natural_key, read_image, read_info, write_tiff
+from cell_curator.io.labels import check_shape, read_labels
+from cell_curator.io.records import ImageRecord
+
+if TYPE_CHECKING:
+    from cell_curator.session import Session
+
+TABLE, CURVE, ERRORS = "confluency.csv", "confluency_curve.csv", "errors.csv"
+
+_LEAST_MARKED = 1000  # px of an image that must be reviewed to say anything of its cover
+
+
+@dataclass(frozen=True)
+class CoverRow:
+    """One image, or one plane of a stack, counted from 0 (else None). ``as_found`` is the percentage uncorrected."""
+
+    image: str
+    condition: str
+    time: float | None
+    plane: int | None
+    cover: Confluency
+    as_found: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CoverReport:
+    """What became of a folder or project.
+
+    Parameters
+    ----------
+    rows
+        In the order of the images.
+    failed
+        (file or image, reason).
+    threshold
+        From which score a pixel is a cell; None where masks were taken as they are.
+    calibration
+        What the hand-marked parts taught, or None.
+    """
+
+    rows: tuple[CoverRow, ...]
+    failed: tuple[tuple[str, str], ...]
+    threshold: float | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def curve(self) -> list[CurvePoint]:
+        """Cover by condition and time."""
+        rows = self.rows
+        return curve([r.condition for r in rows], [r.time for r in rows], [r.cover.percent for r in rows])
+
+    def alarming(self, say: ConfluencyParameters) -> list[str]:
+        """Names of the images that reach the alarm, each once."""
+        return list(dict.fromkeys(row.image for row in self.rows if row.cover.alarming(say)))
+
+
+def cover_folder(
+    images: Path,
+    out: Path,
+    params: KmeansParameters,
+    say: ConfluencyParameters,
+    *,
+    channel: Channel | None = None,
+    alike: bool = False,
+    marked: Path | None = None,
+    pixel_size_um: float | None = None,
+) -> Job[CoverReport]:
+    """Find by k-means how far each image is covered; write ``NAME.tif`` (0 and 255) for each, and confluency.csv.
+
+    Parameters
+    ----------
+    alike
+        Make the groups of pixels once, from all images, so that empty and full ones are judged as the others are.
+    marked
+        Folder of masks drawn by hand for some of the images, by which percentages are corrected.
+    pixel_size_um
+        Of images whose file does not say.
+
+    Raises
+    ------
+    UserError
+        As `io.folders.convert`, or none of the images is usable.
+    """
+    by_hand = {} if marked is None else label_files(marked)
+    conditions = dict(find_images(images))
+    rows: dict[str, list[CoverRow]] = {}
+    pairs: list[tuple[float, float]] = []
+    chosen = channel or Channel()
+    model = None
+    if alike:
+        grey = (partial(_grey, path, number, chosen) for path, number in _planes(list(conditions)))
+        model = yield from scaled(_common(list(grey), params), 0.0, 0.4)
+
+    def one(source: Source, target: Path) -> Job[None]:
+        info = read_info(source.path)
+        made: list[NDArray[np.bool_]] = []
+        size = info.pixel_size_um or pixel_size_um
+        here: list[CoverRow] = []
+        for number in info.numbers:
+            yield Progress(len(made) / len(info.numbers))
+            mask, note = _covered(_grey(source.path, number, chosen), params, model)
+            made.append(mask)
+            found = confluency(mask, size, params=say)
+            time = time_in(source.stem) if info.axis != "T" or number is None else float(number)
+            here.append(CoverRow(source.stem, conditions[source.path], time, number, found, found.percent, note))
+        if source.stem in by_hand and not info.axis:
+            truth = read_labels(by_hand[source.stem])
+            check_shape(truth, info.shape, by_hand[source.stem])
+            pairs.append((here[0].as_found, 100.0 * float(union_of_masks(truth).mean())))
+        written = np.stack(made) if info.axis else made[0]
+        write_tiff(target, written.astype(np.uint8) * 255, pixel_size_um=size, axis=info.axis or "C")
+        rows[source.stem] = here
+
+    report = yield from scaled(convert(images, out, one), 0.4 if alike else 0.0, 1.0)
+    _refuse_nothing(images, rows, report.failed)
+    if marked is not None and not pairs:
+        raise UserError(f"{marked}: holds no mask for any of the images; name masks as their images")
+    taught = calibrate(*zip(*pairs, strict=True)) if pairs else None
+    flat = [row for stem in report.done for row in rows[stem]]
+    return _written(out, CoverReport(tuple(flat), report.failed, params.threshold), say, taught)
+
+
+def cover_masks(
+    masks: Path, out: Path, say: ConfluencyParameters, *, pixel_size_um: float | None = None
+) -> Job[CoverReport]:
+    """Say how far the cells of each label image cover it; write confluency.csv.
+
+    Raises
+    ------
+    UserError
+        There are no label images, or none is usable.
+    """
+    files = dict(sorted(label_files(masks).items(), key=lambda pair: natural_key(pair[0])))
+    make_folder(out)
+    rows: dict[str, CoverRow] = {}
+    failed: list[tuple[str, str]] = []
+
+    def one(stem: str) -> Job[None]:
+        labels = read_labels(files[stem])
+        size = _pixel_size(files[stem]) or pixel_size_um
+        condition = stem.split("/")[0] if "/" in stem else ""
+        found = _of_labels(labels, None, size, say)
+        rows[stem] = CoverRow(stem, condition, time_in(stem), None, found, found.percent)
+        yield from ()
+
+    yield from each(files, one, failed=lambda stem, error: failed.append((str(files[stem]), str(error))))
+    _refuse_nothing(masks, rows, failed)
+    return _written(out, CoverReport(tuple(rows.values()), tuple(failed)), say, None)
+
+
+def cover_project(
+    session: Session, out: Path, say: ConfluencyParameters, params: KmeansParameters | None = None
+) -> Job[CoverReport]:
+    """Say how far each image of a project is covered; write confluency.csv, and with k-means masks.
+
+    Without ``params`` it is the union of the cells that count, see `core.clean`. With them it is found by
+    k-means in the channel that the recipe chooses, and corrected by what was marked as reviewed: there the
+    cells that count are the truth.
+
+    Raises
+    ------
+    UserError
+        No image of the project is usable.
+    """
+    make_folder(out)
+    rows: dict[int, CoverRow] = {}
+    failed: list[tuple[str, str]] = []
+    pairs: list[tuple[float, float]] = []
+    counting = session.counting_cells()
+
+    def one(record: ImageRecord) -> Job[None]:
+        yield Progress(0.0)
+        cells = counting.loc[counting["image"] == record.image_id, "label"].tolist()
+        note = ""
+        if params is None:
+            if record.state == "new" and not len(session.cells.of_image(record.image_id)):
+                raise UserError(f"{record.name}: cells were not looked for yet; find them, or use k-means")
+            found = _of_labels(session.label_view(record.image_id), cells, record.pixel_size_um, say)
+        else:
+            grey = select_channel(session.pixels(record.image_id), session.recipe_for(record.image_id).channel)
+            mask, note = _covered(grey, params, None)
+            found = confluency(mask, record.pixel_size_um, count=len(cells) or None, params=say)
+            known = session.marked(record.image_id, REVIEWED)
+            if known.sum() >= _LEAST_MARKED:
+                truth = union_of_masks(session.label_view(record.image_id), cells)
+                pairs.append((100.0 * float(mask[known].mean()), 100.0 * float(truth[known].mean())))
+            target = out / f"{record.name}.tif"
+            make_folder(target.parent)
+            write_tiff(target, mask.astype(np.uint8) * 255, pixel_size_um=record.pixel_size_um)
+        time = float(record.plane) if record.axis == "T" else time_in(record.name)
+        plane = record.plane if record.axis else None
+        rows[record.image_id] = CoverRow(record.name, record.condition, time, plane, found, found.percent, note)
+
+    def note_failed(record: ImageRecord, error: UserError) -> None:
+        failed.append((record.name, str(error)))
+
+    yield from each(session.images, one, name=lambda record: record.name, failed=note_failed)
+    _refuse_nothing(session.folder, rows, failed)
+    report = CoverReport(tuple(rows.values()), tuple(failed), None if params is None else params.threshold)
+    return _written(out, report, say, calibrate(*zip(*pairs, strict=True)) if pairs else None)
+
+
+def _covered(grey: Grey, params: KmeansParameters, model: PixelModel | None) -> tuple[NDArray[np.bool_], str]:
+    made = assign(grey, fit([sample(grey, params)], params) if model is None else model, params)
+    return made.mask, made.model.note
+
+
+def _of_labels(
+    labels: NDArray[np.int32], cells: list[int] | None, size: float | None, say: ConfluencyParameters
+) -> Confluency:
+    mask = union_of_masks(labels, cells)
+    count = int(np.count_nonzero(np.unique(labels))) if cells is None else len(cells)
+    return confluency(mask, size, count=count, params=say)
+
+
+def _common(pictures: Sequence[Any], params: KmeansParameters) -> Job[PixelModel]:
+    """Groups made from the pixels of all images that can be read; those that cannot are told of later."""
+    samples: list[NDArray[np.float32]] = []
+
+    def one(read: Any) -> Job[None]:
+        samples.append(sample(read(), params))
+        yield from ()
+
+    yield from each(pictures, one, name=lambda _: "looking at all images", failed=lambda *_: None)
+    return fit(samples, params)
+
+
+def _planes(paths: Sequence[Path]) -> Iterator[tuple[Path, int | None]]:
+    for path in paths:
+        try:
+            numbers = read_info(path).numbers
+        except UserError:
+            continue
+        yield from ((path, number) for number in numbers)
+
+
+def _grey(path: Path, plane: int | None, channel: Channel) -> Grey:
+    return select_channel(read_image(path, plane), channel)
+
+
+def _pixel_size(path: Path) -> float | None:
+    return read_info(path).pixel_size_um if path.is_file() and path.suffix != ".npy" else None
+
+
+def _refuse_nothing(where: Path, rows: Any, failed: Sequence[tuple[str, str]]) -> None:
+    """Where every file failed, the first reason stands for all."""
+    if not rows and failed:
+        file, reason = failed[0]
+        line = reason if reason.startswith(file) else f"{file}: {reason}"
+        raise UserError(line if len(failed) == 1 else f"none of the {len(failed)} images of {where} was usable; {line}")
+
+
+def _written(out: Path, report: CoverReport, say: ConfluencyParameters, taught: Calibration | None) -> CoverReport:
+    if taught is not None:
+        rows = tuple(replace(row, cover=taught.apply(row.cover)) for row in report.rows)
+        report = replace(report, rows=rows, calibration=taught)
+    _write(out / TABLE, table(report, say))
+    points = report.curve
+    _write(out / CURVE, pd.DataFrame([vars(point) for point in points], columns=list(CurvePoint.__dataclass_fields__)))
+    if report.failed:
+        write_errors(out / ERRORS, report.failed)
+    else:
+        (out / ERRORS).unlink(missing_ok=True)  # of an earlier run; what failed then is done now
+    return report
+
+
+def table(report: CoverReport, say: ConfluencyParameters) -> pd.DataFrame:
+    """One row per image, as in confluency.csv; what is not known is empty."""
+    rows = [
+        {
+            "image": row.image,
+            "condition": row.condition,
+            "time": row.time,
+            "plane": row.plane,
+            "percent": row.cover.percent,
+            "low": None if row.cover.interval is None else row.cover.interval[0],
+            "high": None if row.cover.interval is None else row.cover.interval[1],
+            "covered_um2": row.cover.covered_um2,
+            "count": row.cover.count,
+            "density_per_mm2": row.cover.density,
+            "as_found": row.as_found,
+            "threshold": report.threshold,
+            "alarm": row.cover.alarming(say),
+            "note": row.note,
+        }
+        for row in report.rows
+    ]
+    return pd.DataFrame(rows).astype({"plane": "Int64", "count": "Int64"})
+
+
+def _write(path: Path, rows: pd.DataFrame) -> None:
+    text = rows.to_csv(index=False, lineterminator="\n", float_format="%.7g")
+    write_atomic(path, lambda stream: stream.write(text.encode()))
