@@ -162,7 +162,8 @@ class PointsBinder:
     def highlight(self, ids: frozenset[int]) -> None:
         """Draw the points of these cells larger and ringed."""
         if self._drawn is not None:
-            self._drawn.choose(np.array(sorted(self._rows[cell] for cell in ids if cell in self._rows), np.intp))
+            rows = np.fromiter((self._rows[cell] for cell in ids if cell in self._rows), np.intp)
+            self._drawn.choose(np.sort(rows))
 
     # ------------------------------------------------------------------ which point lies where
 
