@@ -19,7 +19,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,15 +159,27 @@ def control_row(truth: Truth, seed: int) -> Score:
     return replace(latent_row(points, new, truth, seed), space="noise ⊕ label")
 
 
+def together(parts: Sequence[NDArray[Any]], like: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    """Latents of several networks side by side, each brought to a total variance of 1 by those of ``like``."""
+    scales = [np.sqrt(one.var(axis=0).sum()) for one in like]
+    return np.hstack([part / scale for part, scale in zip(parts, scales, strict=True)]).astype(np.float32)
+
+
 def rows_of(data: str, learned: Pictures, unseen: Pictures, seed: int, quick: bool) -> Iterator[tuple[str, Score]]:
     """All rows of one seed."""
     truth = (learned[1], unseen[1])
+    networks: list[tuple[NDArray[Any], ...]] = []
+    begun = time.perf_counter()
     for row, judge in (("best", umap_row), ("16", latent_row), ("32", latent_row)):
         start = time.perf_counter()
         points, new = learn(padded(learned[0]), padded(unseen[0]), settings(row, data, seed, quick))
+        networks.append((points, new))
         spent = time.perf_counter() - start
         score = judge(points, new, truth, seed)
         yield row, replace(score, seconds=score.seconds + spent)
+    all_points, all_new = zip(*networks, strict=True)
+    score = umap_row(together(all_points, all_points), together(all_new, all_points), truth, seed)
+    yield "together", replace(score, seconds=time.perf_counter() - begun)
     yield "control", control_row(truth, seed)
 
 
@@ -227,6 +239,8 @@ def main() -> None:
         )
     title = f"label-free conv VAE z{BEST[name]['latent']}, UMAP 10-D, Gaussian mixture, {name}"
     figures.append(figure(title, scores["best"], LEAKED[name], GOALS[name]["best"], **about))
+    title = f"label-free three conv VAEs together, UMAP 10-D, Gaussian mixture, {name}"
+    figures.append(figure(title, scores["together"], LEAKED[name], GOALS[name]["best"], **about))
     figures.append(figure(f"control: noise ⊕ label, {name}", scores["control"], None, None, **about))
     print(json.dumps(figures, ensure_ascii=False))
 

@@ -50,6 +50,16 @@ def test_new_points_go_where_their_neighbours_are(digits):
     assert (digits.by_neighbours(points, labels, new) == truth).mean() > 0.95
 
 
+def test_networks_side_by_side_count_alike(digits):
+    """A network that writes large numbers has no more to say; new pictures are scaled as those learned from."""
+    rng = np.random.default_rng(0)
+    small, large = rng.normal(size=(500, 4)), 50 * rng.normal(size=(500, 8))
+    both = digits.together([small, large], [small, large])
+    assert both.shape == (500, 12)
+    np.testing.assert_allclose([both[:, :4].var(axis=0).sum(), both[:, 4:].var(axis=0).sum()], 1, rtol=1e-4)
+    np.testing.assert_allclose(digits.together([small[:5], large[:5]], [small, large]), both[:5])
+
+
 def test_a_leaked_label_alone_is_worth_everything(digits):
     truth = np.arange(600) % 10
     assert digits.control_row((truth, truth[::-1]), seed=0).accuracy == 1.0
