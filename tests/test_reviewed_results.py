@@ -53,6 +53,24 @@ def test_what_an_audit_gave_lies_beside_the_cells(audited, tmp_path):
     assert kept["images_that_look_wrong"] is None
     drive(export(audited, tmp_path / "exports", by_name("csv", WRITTEN)))
     assert json.loads((tmp_path / "exports" / "review.json").read_text()) == kept
+    anndata = pytest.importorskip("anndata")
+    drive(export(audited, tmp_path / "cells.h5ad", by_name("anndata", WRITTEN)))
+    assert json.loads(anndata.read_h5ad(tmp_path / "cells.h5ad").uns["review"]) == kept
+
+
+def test_tables_say_which_cells_count(session, tmp_path):  # noqa: F811
+    flagged, kept, gone = session.cells.frame.index[:3].tolist()
+    session.commit(Change(cells=session.cells.frame.loc[[flagged, kept]].assign(score=0.9, verdict="proposed")))
+    session.set_verdict([kept], "accepted")
+    session.set_verdict([gone], "rejected")
+    session.put(CleanParameters(leave_out=True))
+    save_tables(session, tmp_path)
+    table = pd.read_csv(tmp_path / "cells.csv", index_col="cell_id")
+    assert set(table.index[~table["counts"]]) == {flagged, gone}
+    assert list(table.columns[-4:]) == ["flags", "verdict", "counts", "cluster"]
+    drive(export(session, tmp_path / "again", by_name("csv", WRITTEN)))
+    again = pd.read_csv(tmp_path / "again" / "cells.csv", index_col="cell_id")
+    assert again["counts"].equals(table["counts"])
 
 
 def test_a_cell_that_is_gone_keeps_its_place_in_the_record(audited, tmp_path):

@@ -96,4 +96,7 @@ def test_all_flagged_leaves_nothing_to_audit(session):  # noqa: F811
 def test_how_many_to_draw_is_said_before_anybody_looked(session):  # noqa: F811
     begun = reviewing.start_audit(session, 8)
     assert begun.more == 183
-    assert "183 good ones and no bad one would show at most 2.0%" in begun.text
+    assert "look at all 8" in begun.text  # 183 cannot be looked at
+    for cell in begun.cells:
+        reviewing.audit_verdict(session, cell, cell == begun.cells[0])
+    assert reviewing.audit(session).text == "1 of all 8 cells are bad (12.5%); every one of them was looked at."

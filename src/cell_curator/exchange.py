@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator import reviewing
 from cell_curator.core.cells import VERDICTS
+from cell_curator.core.clean import CleanParameters, counts
 from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
 from cell_curator.core.recipe import Recipe
 from cell_curator.io.folders import make_folder
@@ -84,7 +86,9 @@ def export(session: Session, out: Path, form: Format, *, rejected: bool = False)
             cells = cells[~gone]
         return Labelled(record, labels, cells, lambda: session.pixels(record.image_id))
 
-    content = Content(session.name, session.images, session.cells.frame, load, session.embedding)
+    frame = session.cells.frame
+    counting = counts(frame, session.get(CleanParameters))
+    content = Content(session.name, session.images, frame, load, session.embedding, counting, reviewing.record(session))
     files = yield from form.write(content, out)
     if form is csv.FORMAT and files[0] != out:
         angles = {record.name: record.angle_deg for record in session.images if record.angle_deg is not None}

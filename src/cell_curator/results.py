@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.clean import CleanParameters
+from cell_curator.core.clean import CleanParameters, counts
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.image_flags import ImageFlagParameters
@@ -78,7 +78,7 @@ def save_tables(session: Session, folder: Path, failed: Failed = ()) -> tuple[Pa
     make_folder(folder)
     names = image_names(session)
     written = [folder / "cells.csv", folder / "recipe.json"]
-    write_cells(written[0], session.cells, names)
+    write_cells(written[0], session.cells, names, counting=counts(session.cells.frame, session.get(CleanParameters)))
     angles = {record.name: record.angle_deg for record in session.images if record.angle_deg is not None}
     write_recipe(written[1], session.get(Recipe), angles)
     written.append(save_review(session, folder / REVIEW))

@@ -174,15 +174,18 @@ def _state(session: Session, made: Audit, bound: float = BOUND) -> AuditState:
 def _text(bad: int, n: int, made: Audit, bound: float, left_out: int) -> str:
     gone = f" {left_out} drawn cells are gone or were changed since and are left out." if left_out else ""
     more = needed(bad, n, bound)
+    everything = f" To know it of so few, look at all {made.population:,}." if n + more > made.population else ""
     if not n:
-        outlook = f" {more:,} good ones and no bad one would show at most {bound:.1%}."
+        outlook = everything or f" {more:,} good ones and no bad one would show at most {bound:.1%}."
         return f"None of {len(made.cells)} cells looked at yet.{outlook}{gone}"
+    if n == made.population:
+        return f"{bad} of all {n:,} cells are bad ({bad / n:.1%}); every one of them was looked at.{gone}"
     low, high = interval(bad, n)
     said = (
         f"{bad} of {n} cells are bad ({bad / n:.1%}; {CONFIDENCE:.0%} confidence: {low:.1%} to {high:.1%}),"
         f" a random sample of {made.population:,}: at most {high:.1%} bad cells."
     )
-    outlook = f" {more:,} more good ones would show at most {bound:.1%}." if more else ""
+    outlook = everything or (f" {more:,} more good ones would show at most {bound:.1%}." if more else "")
     return f"{said}{outlook}{gone}"
 
 

@@ -54,7 +54,8 @@ class Labelled:
 class Content:
     """A project on its way out; images are loaded one at a time.
 
-    ``cells`` is the whole table, ``embedding`` the newest map or None.
+    ``cells`` is the whole table, ``embedding`` the newest map or None; ``counting`` says by cell id which cells
+    count, and ``review`` how clean the set is, as plain values.
     """
 
     title: str
@@ -62,6 +63,8 @@ class Content:
     cells: pd.DataFrame
     load: Callable[[ImageRecord], Labelled]
     embedding: StoredEmbedding | None = None
+    counting: pd.Series[bool] | None = None
+    review: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

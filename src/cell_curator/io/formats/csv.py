@@ -28,9 +28,13 @@ _LAST = ["score", "flags", "verdict", "cluster"]
 
 
 def write_cells(
-    path: Path | str, cells: CellTable, image_names: Mapping[int, str], more: pd.DataFrame | None = None
+    path: Path | str,
+    cells: CellTable,
+    image_names: Mapping[int, str],
+    more: pd.DataFrame | None = None,
+    counting: pd.Series[bool] | None = None,
 ) -> None:
-    """Write one row per cell: cell_id, image, condition, label, y, x, area, …, flags, verdict, cluster.
+    """Write one row per cell: cell_id, image, condition, label, y, x, area, …, flags, verdict, counts, cluster.
 
     Parameters
     ----------
@@ -38,6 +42,8 @@ def write_cells(
         Name by image id.
     more
         Further columns by cell id, put behind the measurements.
+    counting
+        Whether each cell counts, by cell id, see `core.clean.counts`; without, there is no such column.
 
     Raises
     ------
@@ -47,7 +53,10 @@ def write_cells(
     frame = cells.frame
     middle = [name for name in frame.columns if name not in (*_FIRST, *_LAST)]
     named = frame.assign(image=frame["image"].map(image_names))
-    parts = [named[[*_FIRST, *middle]], named[_LAST]]
+    last = named[_LAST]
+    if counting is not None:
+        last.insert(len(_LAST) - 1, "counts", counting.reindex(frame.index))
+    parts = [named[[*_FIRST, *middle]], last]
     if more is not None:
         parts.insert(1, more.reindex(frame.index))
     _write(path, pd.concat(parts, axis=1).rename_axis("cell_id").reset_index())
@@ -103,7 +112,7 @@ def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
     channels = yield from by_channel(content)
     table, stored = CellTable(content.cells), content.embedding
     more = pd.concat([in_micrometres(content.cells, sizes), channels.reindex(content.cells.index)], axis=1)
-    write_cells(path, table, names, more)
+    write_cells(path, table, names, more, content.counting)
     if path == out or stored is None:
         return (path,)
     placed = (stored.cell_id, stored.map2d, stored.latent)

@@ -3,7 +3,8 @@
 ``X`` are the measurements (px, µm where known, grey levels of each channel), ``obs`` what is said of a cell
 (image, condition, label, verdict, flags, cluster, scores), named by cell id. ``obsm["spatial"]`` is its
 place in the image (x, y in px), ``obsm["X_map"]`` and ``obsm["X_latent"]`` the map (NaN for cells not on it);
-``uns["map"]`` tells how the map and its clusters were made.
+``uns["map"]`` tells how the map and its clusters were made, ``uns["review"]`` which cells count and what an audit
+of them gave.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from cell_curator.io.formats.measurements import by_channel, in_micrometres
 
 FILE = "cells.h5ad"
 _LENGTHS = ("y", "x", "top", "left", "bottom", "right", "perimeter", "major_axis", "minor_axis")
-_SAID = ("condition", "verdict", "flags")
-_SCORES = ("flow_error", "score", "map_error", "map_isolation", "corrected")
+_SAID = ("condition", "verdict", "flags", "cell_type")
+_SCORES = ("flow_error", "score", "map_error", "map_isolation", "corrected", "type_probability")
 
 
 def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
@@ -54,6 +55,8 @@ def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
         var=pd.DataFrame({"unit": [_unit(str(name)) for name in table.columns]}, index=table.columns.astype(str)),
         uns={"title": content.title, "written_by": "Cell Curator"},
     )
+    if content.review:
+        data.uns["review"] = json.dumps(content.review, ensure_ascii=False)
     data.obsm["spatial"] = cells[["x", "y"]].to_numpy(np.float64)
     stored = content.embedding
     if stored is not None:
@@ -82,6 +85,8 @@ def _said(content: Content) -> pd.DataFrame:
             "cluster_name": pd.Categorical(named),
         }
     )
+    if content.counting is not None:
+        said["counts"] = content.counting.reindex(cells.index).to_numpy(bool)
     return said.set_axis(cells.index.astype(str).rename(None), axis=0)
 
 
