@@ -144,6 +144,8 @@ def test_going_on_from_another_network_needs_the_same_patches(session, made):
     session.put(QUICK.model_copy(update={"steps": 3}))
     drive(mapping.embed(session, start=mapping.map_network(made)))
     assert session.embedding.detail["started from"] == "0001.pt"
+    report = drive(mapping.embed(session, start=mapping.map_network(made), compare=True))
+    assert any("better than starting afresh" in note and "after 0 of 3 steps" in note for note in report.notes)
     session.put(PatchParameters(size=32))
     with pytest.raises(UserError, match="24 px"):
         drive(mapping.embed(session, start=mapping.map_network(made)))

@@ -44,13 +44,15 @@ _LEARNING = "embeddings/learning.pt"
 _NO_MAP = "there is no map yet; make the map first"
 
 
-def embed(session: Session, start: Path | None = None) -> Job[MapReport]:
+def embed(session: Session, start: Path | None = None, *, compare: bool = False) -> Job[MapReport]:
     """Cut patches of all cells that count, learn the map, cluster it and store all of it.
 
     Parameters
     ----------
     start
         A network to go on from: `map_network` of another project, or any saved by `engines.vae.model`.
+    compare
+        Learn afresh too, and say what going on was worth; takes twice as long.
 
     Raises
     ------
@@ -63,10 +65,11 @@ def embed(session: Session, start: Path | None = None) -> Job[MapReport]:
         before = yield from session.execute("cell_curator.engines.map_network:read_network", path=Path(start))
     told, names = _told(session, rows)
     make_folder(_checkpoint(session).parent)
+    arguments, both = _arguments(session, patches, rows), compare and start is not None
     made: CellMap = yield from scaled(
         session.execute(
             "cell_curator.engines.map_cells:map_cells",
-            **_arguments(session, patches, rows),
+            **arguments,
             ids=rows.index.to_numpy(np.int64),
             conditions=told,
             condition_names=names,
@@ -74,8 +77,18 @@ def embed(session: Session, start: Path | None = None) -> Job[MapReport]:
             checkpoint=_checkpoint(session),
         ),
         0.1,
-        0.98,
+        0.54 if both else 0.98,
     )
+    if both:
+        known = {name: arguments[name] for name in ("images", "masks", "groups", "vae")}
+        afresh = session.execute(
+            "cell_curator.engines.map_network:gain",
+            refined=made.embedding,
+            **known,
+            conditions=told,
+            condition_names=names,
+        )
+        made = replace(made, notes=(*made.notes, (yield from scaled(afresh, 0.54, 0.98, "afresh: "))))
     more = {} if start is None else {"started from": Path(start).name}
     return (yield from _keep_map(session, made, patches, rows, more))
 

@@ -38,6 +38,9 @@ def embed(
             show_default=False,
         ),
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="With --from: learn afresh, too, and say what going on was worth.")
+    ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Learn nothing: only cells that changed or are new find their place.")
     ] = False,
@@ -60,6 +63,8 @@ def embed(
 
     if sum((refresh, regroup, suggest, start is not None)) > 1:
         raise UserError("use one of --from, --refresh, --regroup and --suggest")
+    if compare and start is None:
+        raise UserError("--compare is for --from; name the network to go on from, too")
     with open_session(project) as session:
         if refresh:
             _only(typed, "--refresh", VaeParameters, MapParameters, PatchParameters, ClusterParameters)
@@ -73,7 +78,7 @@ def embed(
         elif regroup:
             made = follow(mapping.recluster(session))
         else:
-            made = follow(mapping.embed(session, start))
+            made = follow(mapping.embed(session, start, compare=compare))
         judged = follow(judge(session))
         path = save_clusters(session, session.folder / "clusters.csv")
         network = mapping.map_network(session)

@@ -20,6 +20,10 @@ from cell_curator.core.embedding import MapParameters, place
 from cell_curator.core.honesty import HonestyRow, honesty_rows
 from cell_curator.core.jobs import Job, Progress, scaled
 from cell_curator.engines.vae.model import VaeModel, load_model, save_model
+from cell_curator.engines.vae.parameters import VaeParameters
+from cell_curator.engines.vae.progress import Embedding
+from cell_curator.engines.vae.refining import steps_saved
+from cell_curator.engines.vae.training import train
 
 _VOTERS = 15  # nearest cells that say which cluster a new one belongs to
 
@@ -38,6 +42,26 @@ def read_network(path: Path) -> Job[VaeModel]:
     """`engines.vae.model.load_model` as a job."""
     yield Progress(0.0, "reading the network")
     return load_model(path)
+
+
+def gain(
+    refined: Embedding,
+    images: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    vae: VaeParameters,
+    *,
+    conditions: NDArray[np.int64] | None = None,
+    condition_names: tuple[str, ...] = (),
+) -> Job[str]:
+    """Learn the same cells afresh, and say what going on from a network was worth; arguments as in ``train``."""
+    learning = train(images, masks, groups, vae, conditions=conditions, condition_names=condition_names)
+    difference, step = steps_saved(refined, (yield from learning))
+    better = "better" if difference > 0 else "worse"
+    said = f"going on from a network: {abs(difference):.3g} nats per held-back cell {better} than starting afresh"
+    if step is None:
+        return f"{said}, which it never caught up with"
+    return f"{said}, as good as that ever became after {step} of {vae.steps} steps"
 
 
 @dataclass(frozen=True)
