@@ -7,7 +7,8 @@ and nothing made from it is kept). DIR holds one folder for each type, with ``im
 For each split N images of each type are learned from and the others scored on. Of classifiers and figures, the pair
 is taken that does best on images held out *within the training images*; the test images are read once, by that.
 Mixed composites are made of cells cut out of test images (see `core.composites`), found by the labels that come along,
-and measured anew in the composite: the type of each cell is known, and no cell of a training image is in it.
+and measured anew in the composite: the type of each cell is known, and no cell of a training image is in it. Each
+cell is in three composites, turned otherwise and beside others, so there are a third as many different cells.
 
 The last line is a JSON list of figures; the reference is what always saying the commoner type gives.
 """

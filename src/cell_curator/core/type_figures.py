@@ -2,9 +2,9 @@
 
 Three kinds, each with all of the one before. *Shape* is the outline alone. *Look* is how grey levels lie
 in the cell, each compared with the background beside that cell, so that exposure and staining of an image matter
-little. *All* are also the grey levels themselves. Figures are never compared with the other cells of an image: where an
-image holds a single type, that would take away the very difference that is looked for. Where a cell lies, how
-it is turned and what it touches say nothing of its type and are left out.
+little. *All* are also the grey levels themselves, above the background, whose own level is no cell's. Figures are
+never compared with the other cells of an image: where an image holds a single type, that would take away the very
+difference that is looked for. Where a cell lies, how it is turned and what it touches say nothing of its type.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ _LOOK = (
     "contrast", "texture_contrast", "offset", "edge", "edge_share", "edge_weakest", "lopsided", "core", "halo",
     "two_tone", "fold", "valley",
 )  # fmt: skip
-_LEVELS = ("mean_intensity", "std_intensity", "min_intensity", "max_intensity", "surround", "grain")
 
 
 def type_figures(frame: pd.DataFrame, kind: Figures, latent: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -46,18 +45,18 @@ def type_figures(frame: pd.DataFrame, kind: Figures, latent: pd.DataFrame | None
     columns |= {name: frame[name].to_numpy(np.float64) for name in _SHAPE}
     columns["roundness"] = _log(frame["area"]) - 2 * columns["log perimeter"]
     columns["elongation"] = columns["log major_axis"] - columns["log minor_axis"]
+    above = _log(frame["mean_intensity"] - frame["surround"])
+    levels = {
+        "spread": _log(frame["std_intensity"]),
+        "peak": _log(frame["max_intensity"] - frame["surround"]),
+        "grain": _log(frame["grain"]),
+    }
     if kind != "shape":
         columns |= {name: frame[name].to_numpy(np.float64) for name in _LOOK}
         columns["log focus"] = _log(frame["focus"])
-        above = frame["mean_intensity"] - frame["surround"]
-        for name, value in (
-            ("spread", frame["std_intensity"]),
-            ("peak", frame["max_intensity"] - frame["surround"]),
-            ("grain", frame["grain"]),
-        ):
-            columns[f"relative {name}"] = _log(value) - _log(above)
+        columns |= {f"relative {name}": level - above for name, level in levels.items()}
     if kind == "all":
-        columns |= {f"log {name}": _log(frame[name]) for name in _LEVELS}
+        columns |= {"log brightness": above, **{f"log {name}": level for name, level in levels.items()}}
         columns["saturated"] = frame["saturated"].to_numpy(np.float64)
     table = pd.DataFrame(columns, index=frame.index)
     if latent is not None:
