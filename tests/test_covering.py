@@ -174,7 +174,8 @@ def test_the_command_says_it_all_and_again_the_same(folder):
     assert result.exit_code == 0
     assert "control/dish_48h" in result.stdout
     assert "threshold 0.5" in result.stdout
-    assert "corrected by 4 hand-marked" in result.stdout
+    assert "4 hand-marked" in result.stdout
+    assert "points are left as error" in result.stdout
     assert "15 % or more: " in result.stdout
     first = (folder / "out" / "confluency.csv").read_bytes()
     data = json.loads(invoke(*command, "--json").stdout.splitlines()[-1])

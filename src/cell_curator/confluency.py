@@ -35,7 +35,7 @@ from cell_curator.core.steps import Grey, select_channel
 from cell_curator.io.atomic import write_atomic
 from cell_curator.io.folders import Source, convert, label_files, make_folder
 from cell_curator.io.formats.csv import write_errors
-from cell_curator.io.images import find_images, natural_key, read_image, read_info, write_tiff
+from cell_curator.io.images import ImageInfo, find_images, natural_key, read_image, read_info, write_tiff
 from cell_curator.io.labels import check_shape, read_labels
 from cell_curator.io.records import ImageRecord
 
@@ -131,13 +131,10 @@ def cover_folder(
 
     def one(source: Source, target: Path) -> Job[None]:
         info = read_info(source.path)
-        made: list[NDArray[np.bool_]] = []
         size = info.pixel_size_um or pixel_size_um
-        here: list[CoverRow] = []
-        for number in info.numbers:
-            yield Progress(len(made) / len(info.numbers))
-            mask, note = _covered(_grey(source.path, number, chosen), params, model)
-            made.append(mask)
+        masks, notes = yield from _file(info, chosen, params, model)
+        here = []
+        for number, mask, note in zip(info.numbers, masks, notes, strict=True):
             found = confluency(mask, size, params=say)
             time = time_in(source.stem) if info.axis != "T" or number is None else float(number)
             here.append(CoverRow(source.stem, conditions[source.path], time, number, found, found.percent, note))
@@ -145,7 +142,7 @@ def cover_folder(
             truth = read_labels(by_hand[source.stem])
             check_shape(truth, info.shape, by_hand[source.stem])
             pairs.append((here[0].as_found, 100.0 * float(union_of_masks(truth).mean())))
-        written = np.stack(made) if info.axis else made[0]
+        written = np.stack(masks) if info.axis else masks[0]
         write_tiff(target, written.astype(np.uint8) * 255, pixel_size_um=size, axis=info.axis or "C")
         rows[source.stem] = here
 
@@ -236,6 +233,20 @@ def cover_project(
     _refuse_nothing(session.folder, rows, failed)
     report = CoverReport(tuple(rows.values()), tuple(failed), None if params is None else params.threshold)
     return _written(out, report, say, calibrate(*zip(*pairs, strict=True)) if pairs else None)
+
+
+def _file(
+    info: ImageInfo, channel: Channel, params: KmeansParameters, model: PixelModel | None
+) -> Job[tuple[list[NDArray[np.bool_]], list[str]]]:
+    """Mask and note of each plane of a file."""
+    masks: list[NDArray[np.bool_]] = []
+    notes: list[str] = []
+    for number in info.numbers:
+        yield Progress(len(masks) / len(info.numbers))
+        mask, note = _covered(_grey(info.path, number, channel), params, model)
+        masks.append(mask)
+        notes.append(note)
+    return masks, notes
 
 
 def _covered(grey: Grey, params: KmeansParameters, model: PixelModel | None) -> tuple[NDArray[np.bool_], str]:

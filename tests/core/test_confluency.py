@@ -87,6 +87,9 @@ def test_calibration_learns_no_more_than_a_few_parts_tell():
     alike = calibrate([30, 30.5, 31, 30.2], [33, 35, 31, 34])
     assert alike.slope == 1
     assert calibrate([10, 20, 30, 40], [40, 30, 20, 10]).slope == 1  # the wrong way round is not believed
+    right = calibrate([10, 20, 31, 39, 50], [11, 19, 30, 40, 50])  # noise is not learned
+    assert (right.slope, right.offset) == (1, 0)
+    assert right.error == pytest.approx(np.sqrt(4 / 5))
     with pytest.raises(UserError, match="no hand-marked part"):
         calibrate([], [])
 

@@ -154,4 +154,6 @@ def _answer(report: Any, out: Path, say: ConfluencyParameters) -> Answer:
 
 def _taught(made: Any) -> str:
     left = "" if made.parts < 2 else f"; {made.error:.1f} points are left as error"
+    if (made.slope, made.offset) == (1.0, 0.0):
+        return f"{made.parts} hand-marked: left as found, which a correction would not better{left}"
     return f"corrected by {made.parts} hand-marked: {made.offset:+.1f} points + {made.slope:.2f} × what was found{left}"

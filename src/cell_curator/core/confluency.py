@@ -8,7 +8,7 @@ mend a method that always finds too much or too little. Where masks come from is
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from cell_curator.core.jobs import UserError
 from cell_curator.core.parameters import Parameters, parameter
 
 _DRAWS = 1000
-_LINE = 4  # hand-marked parts from which a line is fitted; of fewer only the mean error is taken away
+_LINE = 4  # hand-marked parts from which on a line is tried
 _VARIED = 5.0  # points by which the estimates must differ for a line
 _SURE = 1.96
 _TIME = re.compile(
@@ -166,8 +166,8 @@ def interval(mask: NDArray[np.bool_], parts: int, seed: int) -> tuple[float, flo
 def calibrate(estimates: Sequence[float], marked: Sequence[float]) -> Calibration:
     """Learn from hand-marked images or parts how to put percentages right.
 
-    A line, from four on whose estimates differ; of fewer the mean difference alone is learned, which
-    is never worse than the method itself was there.
+    Nothing, the mean difference, or a line (from four parts on whose estimates differ): that which tells each part
+    best from the others. A method that is right already is left as it is.
 
     Parameters
     ----------
@@ -184,23 +184,42 @@ def calibrate(estimates: Sequence[float], marked: Sequence[float]) -> Calibratio
         raise ValueError(f"{found.shape} estimates for {true.shape} hand-marked parts")
     if not len(found):
         raise UserError("there is no hand-marked part to learn from; mark a few by hand")
-    slope, offset = _line(found, true)
-    error = float("nan")
-    if len(found) > 1:
-        others = [np.arange(len(found)) != left for left in range(len(found))]
-        lines = [_line(found[kept], true[kept]) for kept in others]
-        missed = [y - (b + a * x) for x, y, (a, b) in zip(found, true, lines, strict=True)]
-        error = float(np.sqrt(np.mean(np.square(missed))))
-    return Calibration(slope, offset, error, len(found))
+    if len(found) == 1:
+        return Calibration(*_shift(found, true), float("nan"), 1)
+    ways = (_as_it_is, _shift, _line) if len(found) >= _LINE and np.ptp(found) >= _VARIED else (_as_it_is, _shift)
+    errors = [_left_out(way, found, true) for way in ways]
+    best = int(np.argmin(errors))  # of equal ones the simpler
+    return Calibration(*ways[best](found, true), errors[best], len(found))
 
 
-def _line(found: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[float, float]:
+Points = NDArray[np.float64]
+
+
+def _as_it_is(found: Points, true: Points) -> tuple[float, float]:
+    return 1.0, 0.0
+
+
+def _shift(found: Points, true: Points) -> tuple[float, float]:
+    return 1.0, float((true - found).mean())
+
+
+def _line(found: Points, true: Points) -> tuple[float, float]:
     """Slope and offset; a slope that is not positive or far from 1 is not believed."""
-    if len(found) >= _LINE and np.ptp(found) >= _VARIED:
+    if np.ptp(found) > 0:
         slope, offset = np.polyfit(found, true, 1)
         if 0.25 <= slope <= 4.0:
             return float(slope), float(offset)
-    return 1.0, float((true - found).mean())
+    return _shift(found, true)
+
+
+def _left_out(way: Callable[[Points, Points], tuple[float, float]], found: Points, true: Points) -> float:
+    """Root mean square of what each part differs from what the others teach."""
+    missed = []
+    for left in range(len(found)):
+        others = np.arange(len(found)) != left
+        slope, offset = way(found[others], true[others])
+        missed.append(true[left] - (offset + slope * found[left]))
+    return float(np.sqrt(np.mean(np.square(missed))))
 
 
 def time_in(name: str) -> float | None:
