@@ -94,3 +94,12 @@ def test_no_cells_and_one_cell():
     with pytest.raises(UserError, match="no cells"):
         study_sizes(_frame([], []))
     assert study_sizes(_frame([20], [10])).size == 24
+
+
+def test_cells_that_were_not_measured_are_passed_over():
+    frame = _frame([20.0, 30.0, 25.0, 40.0], [10.0, 10.0, 12.0, 12.0])
+    frame.loc[1, ["area", "major_axis"]] = np.nan
+    assert study_sizes(frame).sizes.index.tolist() == [0, 2, 3]
+    assert study_sizes(frame, PatchParameters(turn="own")).fits[1.0] == study_sizes(frame.drop(1)).fits[1.0]
+    with pytest.raises(UserError, match="no cell has a measured size"):
+        study_sizes(frame.assign(area=np.nan))

@@ -77,7 +77,7 @@ class SizeStudy:
 def study_sizes(
     frame: pd.DataFrame, params: PatchParameters | None = None, angles: Mapping[int, float] | None = None
 ) -> SizeStudy:
-    """Look at the sizes of all cells of a table.
+    """Look at the sizes of all cells of a table; those that were not measured are passed over.
 
     Parameters
     ----------
@@ -91,12 +91,15 @@ def study_sizes(
     Raises
     ------
     UserError
-        If there are no cells.
+        If there are no cells, or none was measured.
     """
     if not len(frame):
         raise UserError("there are no cells to measure yet; find cells first")
     params = params or PatchParameters()
     sizes = box_sizes(frame, angles, params.turn)
+    sizes = sizes[np.isfinite(sizes[list(QUANTITIES)].to_numpy(np.float64)).all(axis=1)]
+    if not len(sizes):
+        raise UserError("no cell has a measured size; look for suspicious cells, which measures them anew")
     needed = _needed(sizes, params.margin)
     fits = {share: _patch_for(needed, share) for share in (0.95, _FIT, 1.0)}
     method, size, why = _proposal(needed, fits, params)
