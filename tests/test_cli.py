@@ -613,7 +613,12 @@ def test_export_gives_tables_or_label_images(project, tmp_path):
     (tmp_path / "tables" / "errors.csv").write_text("of somebody else")
     tables = invoke("export", project, tmp_path / "tables", "--format", "csv", "--json")
     assert (tmp_path / "tables" / "errors.csv").read_text() == "of somebody else"
-    assert {Path(path).name for path in tables.data["files"]} == {"cells.csv", "clusters.csv", "recipe.json"}
+    assert {Path(path).name for path in tables.data["files"]} == {
+        "cells.csv",
+        "clusters.csv",
+        "recipe.json",
+        "review.json",
+    }
     assert (tmp_path / "tables" / "cells.csv").read_text() == (project / "cells.csv").read_text()
     invoke("export", project, tmp_path / "labels", "--format", "labels")
     cells = pd.read_csv(project / "cells.csv")
