@@ -67,7 +67,7 @@ def test_tables_say_which_cells_count(session, tmp_path):  # noqa: F811
     save_tables(session, tmp_path)
     table = pd.read_csv(tmp_path / "cells.csv", index_col="cell_id")
     assert set(table.index[~table["counts"]]) == {flagged, gone}
-    assert list(table.columns[-4:]) == ["flags", "verdict", "counts", "cluster"]
+    assert list(table.columns[-5:]) == ["counts", "score", "flags", "verdict", "cluster"]
     drive(export(session, tmp_path / "again", by_name("csv", WRITTEN)))
     again = pd.read_csv(tmp_path / "again" / "cells.csv", index_col="cell_id")
     assert again["counts"].equals(table["counts"])

@@ -34,7 +34,7 @@ def write_cells(
     more: pd.DataFrame | None = None,
     counting: pd.Series[bool] | None = None,
 ) -> None:
-    """Write one row per cell: cell_id, image, condition, label, y, x, area, …, flags, verdict, counts, cluster.
+    """Write one row per cell: cell_id, image, condition, label, y, x, area, …, counts, score, flags, verdict, cluster.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def write_cells(
     named = frame.assign(image=frame["image"].map(image_names))
     last = named[_LAST]
     if counting is not None:
-        last.insert(len(_LAST) - 1, "counts", counting.reindex(frame.index))
+        last.insert(0, "counts", counting.reindex(frame.index))
     parts = [named[[*_FIRST, *middle]], last]
     if more is not None:
         parts.insert(1, more.reindex(frame.index))
