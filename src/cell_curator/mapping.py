@@ -109,6 +109,7 @@ def keep(session: Session) -> Job[MapReport]:
             "cell_curator.engines.map_cells:map_kept",
             checkpoint=_checkpoint(session),
             **_arguments(session, patches, rows),
+            ids=rows.index.to_numpy(np.int64),
             conditions=_told(session, rows)[0],
         ),
         0.1,

@@ -194,10 +194,10 @@ def test_training_stops_when_nothing_improves(cells):
     assert "no more improvement" in got.notes[-1]
 
 
-@pytest.mark.parametrize("count", [0, 1, 7])
-def test_too_few_cells(cells, count):
+@pytest.mark.parametrize(("count", "words"), [(0, "0 cells are"), (1, "1 cell is"), (7, "7 cells are")])
+def test_too_few_cells(cells, count, words):
     images, masks, groups, _ = cells
-    with pytest.raises(UserError, match=f"{count} cells are too few"):
+    with pytest.raises(UserError, match=f"{words} too few"):
         drive(train(images[:count], masks[:count], groups[:count], QUICK))
 
 

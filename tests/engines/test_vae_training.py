@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path, content):
 def test_a_cancelled_training_keeps_its_best(tmp_path, always_saved):
     looks = stop_after(9, QUICK, checkpoint=tmp_path / "state.pt")
     best = min(looks, key=lambda one: one.validation)
-    made = drive(keep(tmp_path / "state.pt", IMAGES, MASKS, GROUPS, QUICK))
+    made = drive(keep(tmp_path / "state.pt", IMAGES, MASKS))
     assert made.notes == (f"training was stopped early; the network of step {best.step} of 25 is kept",)
     assert made.history == tuple(looks)
     assert made.model.card["validation loss"] == best.validation
@@ -175,9 +175,20 @@ def test_a_cancelled_training_keeps_its_best(tmp_path, always_saved):
     assert drawn.map2d.shape == (96, 2)
 
 
+def test_what_was_held_back_stays_so_when_cells_go(tmp_path, always_saved):
+    """Cells rejected since the training stopped must not turn a learned image into one held back."""
+    ids = np.arange(96) + 1000
+    whole = learn(ids=ids)
+    stop_after(5, QUICK, ids=ids, checkpoint=tmp_path / "state.pt")
+    left = np.flatnonzero(np.arange(96) % 3)
+    made = drive(keep(tmp_path / "state.pt", IMAGES[left], MASKS[left], ids=ids[left]))
+    np.testing.assert_array_equal(made.validation, whole.validation[left])
+    assert made.split == whole.split
+
+
 def test_nothing_to_keep_is_said(tmp_path):
     with pytest.raises(UserError, match="nothing was learned yet"):
-        drive(keep(tmp_path / "state.pt", IMAGES, MASKS, GROUPS, QUICK))
+        drive(keep(tmp_path / "state.pt", IMAGES, MASKS))
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path):

@@ -82,16 +82,19 @@ def map_kept(
     projection: MapParameters,
     clustering: ClusterParameters,
     *,
+    ids: NDArray[np.int64] | None = None,
     conditions: NDArray[np.int64] | None = None,
 ) -> Job[CellMap]:
     """`map_cells` by the best network of a training that was cancelled, which ``checkpoint`` holds.
+
+    ``groups`` are of no account: which cells were held back is in the checkpoint, by their ``ids``.
 
     Raises
     ------
     UserError
         If it was cancelled before there was any.
     """
-    kept = keep(checkpoint, images, masks, groups, vae, conditions=conditions)
+    kept = keep(checkpoint, images, masks, conditions=conditions, ids=ids)
     embedding = yield from scaled(kept, 0.0, 0.6)
     return (yield from _drawn(embedding, vae.seed, projection, clustering))
 

@@ -122,8 +122,8 @@ def check(
         raise ValueError(f"images {images.shape}, masks {masks.shape}, groups {groups.shape} do not belong together")
     if len(images) < FEWEST_CELLS:
         raise UserError(
-            f"embedding: {len(images)} cells are too few (at least {FEWEST_CELLS}); segment more images or accept "
-            "more cells"
+            f"embedding: {len(images)} {'cell is' if len(images) == 1 else 'cells are'} too few (at least "
+            f"{FEWEST_CELLS}); segment more images or accept more cells"
         )
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # also true for NaN

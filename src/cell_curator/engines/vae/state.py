@@ -57,8 +57,16 @@ class State:
     notes: list[str] = field(default_factory=list)
 
 
-def save(path: Path, fingerprint: str, state: State, best: VaeModel, network: Network, optimiser: Any) -> None:
-    """Write all that is needed to go on, and the best network as a model.
+def save(
+    path: Path,
+    fingerprint: str,
+    state: State,
+    best: VaeModel,
+    held: NDArray[np.int64],
+    network: Network,
+    optimiser: Any,
+) -> None:
+    """Write all that is needed to go on, and the best network as a model with the ids of the cells held back.
 
     Raises
     ------
@@ -70,6 +78,7 @@ def save(path: Path, fingerprint: str, state: State, best: VaeModel, network: Ne
     content = {
         "fingerprint": fingerprint,
         "best": plain(best),
+        "held": torch.from_numpy(held.copy()),
         "weights": network.modules.state_dict(),
         "optimiser": optimiser.state_dict(),
         "numbers": {name: getattr(state, name) for name in ("step", "lowest", "best_step", "waited", "seconds")},
@@ -101,13 +110,23 @@ def resume(path: Path, fingerprint: str, network: Network, optimiser: Any) -> St
     return state
 
 
-def best_so_far(path: Path) -> tuple[VaeModel, tuple[VaeProgress, ...]] | None:
-    """What a training that was cancelled or died has left at ``path``: the best network and the losses on the way."""
+@dataclass(frozen=True)
+class Kept:
+    """What a training that was cancelled or died has left: the best network, the losses on the way, ids held back."""
+
+    model: VaeModel
+    history: tuple[VaeProgress, ...]
+    held: NDArray[np.int64]
+
+
+def best_so_far(path: Path) -> Kept | None:
+    """What there is at ``path``, if anything."""
     content = _read(path)
     if content is None:
         return None
     try:
-        return from_plain(content["best"]), tuple(VaeProgress(**one) for one in content["history"])
+        history = tuple(VaeProgress(**one) for one in content["history"])
+        return Kept(from_plain(content["best"]), history, content["held"].numpy())
     except _UNREADABLE:
         return None
 
@@ -121,7 +140,7 @@ def _read(path: Path) -> dict[str, Any] | None:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE:
         return None
-    known = {"fingerprint", "best", "weights", "optimiser", "numbers", "history", "notes"}
+    known = {"fingerprint", "best", "held", "weights", "optimiser", "numbers", "history", "notes"}
     return content if isinstance(content, dict) and set(content) == known else None
 
 

@@ -92,9 +92,9 @@ def train(
     validation, split, more = split_by_group(groups, params.holdout, params.seed)
     with few_threads(), kept_memory():
         material = prepare(images, masks, validation, params, conditions, condition_names, ids)
-        run = Run(material, params, start, checkpoint)
+        run = Run(material, params, start, checkpoint, split)
         yield from run.fit()
-        model = run.model(split)
+        model = run.model()
         latent, error = yield from scaled(describing(model, images, masks, conditions), _LEARNING, 1.0)
     if checkpoint is not None:
         forget([checkpoint])
@@ -116,35 +116,35 @@ def keep(
     checkpoint: Path,
     images: NDArray[np.float32],
     masks: NDArray[np.bool_],
-    groups: NDArray[Any],
-    params: VaeParameters,
     *,
     conditions: NDArray[np.int64] | None = None,
+    ids: NDArray[np.int64] | None = None,
 ) -> Job[Embedding]:
     """The embedding by the best network of a training that was cancelled or died.
+
+    Cells may have been added, rejected or edited since: ``ids`` tell which were held back.
 
     Raises
     ------
     UserError
         If there is nothing at ``checkpoint``.
     """
-    found = states.best_so_far(checkpoint)
-    if found is None:
+    kept = states.best_so_far(checkpoint)
+    if kept is None:
         raise UserError("embedding: nothing was learned yet when the training stopped; start it again")
-    model, history = found
-    validation, split, _ = split_by_group(groups, params.holdout, params.seed)
+    model, card = kept.model, kept.model.card
     with few_threads():
         latent, error = yield from describing(model, images, masks, conditions)
-    step, steps = model.card["best_step"], params.steps
+    step, steps = card["best_step"], model.params.steps
     return Embedding(
         latent=latent,
         error=error,
-        validation=validation,
-        history=history,
+        validation=np.isin(np.arange(len(images)) if ids is None else ids, kept.held),
+        history=kept.history,
         model=model,
-        split=split,
-        precision=model.card["precision"],
-        seconds=model.card["seconds"],
+        split=card["split"],
+        precision=card["precision"],
+        seconds=card["seconds"],
         notes=(f"training was stopped early; the network of step {step} of {steps} is kept",),
         active_units=active_units(latent),
     )
@@ -159,9 +159,11 @@ class Run:
         params: VaeParameters,
         start: VaeModel | None = None,
         checkpoint: Path | None = None,
+        split: str = "",
     ) -> None:
         import torch
 
+        self.split = split
         self.params, self.material, self.checkpoint, self.start = params, material, checkpoint, start
         self.bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and bfloat16_trains_faster())
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
@@ -220,7 +222,7 @@ class Run:
                 yield self._progress(seen)
         self.network.assign(state.best)
 
-    def model(self, split: str = "") -> VaeModel:
+    def model(self) -> VaeModel:
         """The best network so far with its card."""
         import torch
 
@@ -231,7 +233,7 @@ class Run:
             "engine": "vae",
             "cells": len(material.images),
             "held back": int(material.validation.sum()),
-            "split": split,
+            "split": self.split,
             "data": material.fingerprint,
             "weights": fingerprint(*state.best.values()),
             "started from": None if self.start is None else fingerprint(*self.start.weights.values()),
@@ -346,7 +348,8 @@ class Run:
         now = time.perf_counter()
         if self.checkpoint is None or now - self.saved < self.write_seconds / _SAVED_SHARE:
             return
-        states.save(self.checkpoint, self.name, self.state, self.model(), self.network, self.optimiser)
+        held = self.material.ids[self.material.validation]
+        states.save(self.checkpoint, self.name, self.state, self.model(), held, self.network, self.optimiser)
         self.saved = time.perf_counter()
         self.write_seconds = self.saved - now
 
