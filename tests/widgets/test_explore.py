@@ -24,6 +24,7 @@ from cell_curator.map_reading import Judgement
 from cell_curator.widgets import explore_reading as reading
 from cell_curator.widgets.explore_clusters import CELLS, NAME, SHARES, SWATCH
 from cell_curator.widgets.explore_dock import ExploreDock
+from cell_curator.widgets.explore_learning import THIS_MAP
 from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, painted
 from cell_curator.widgets.legend import Legend, ago, cluster_shares
 from cell_curator.widgets.window import AllDocks
@@ -89,7 +90,7 @@ def test_a_map_is_made_with_its_curve_and_clusters(show, bench, session, wait_fo
 def test_the_map_is_seen_while_it_forms_and_given_back_when_it_is_stopped(dock, bench, mapped, monkeypatch, qtbot):
     some = mapped.embedding.cell_id[:5]
 
-    def learning(_session, _start=None):
+    def learning(_session, _start=None, **_more):
         for step in range(1, 500):
             preview = MapPreview(some, np.c_[np.arange(5), np.arange(5)[::-1]].astype(np.float32))
             yield Progress(step / 500, "learning", VaeProgress(step, 500, 9.0, 8.0, 1.0, 9.5, 3, preview))
@@ -105,6 +106,31 @@ def test_the_map_is_seen_while_it_forms_and_given_back_when_it_is_stopped(dock, 
     bench.runner.cancel()
     qtbot.waitUntil(lambda: not bench.runner.busy)
     np.testing.assert_allclose(bench.link.points.positions, before)
+
+
+def test_going_on_from_a_network_can_be_compared_with_learning_afresh(
+    dock, mapped, monkeypatch, wait_for_job, tmp_path
+):
+    asked = []
+
+    def learning(_session, start=None, *, compare=False):
+        asked.append((start, compare))
+        yield Progress(0.5, "learning")
+        return mapping.MapReport(8, 3, "latent", {}, ())
+
+    monkeypatch.setattr(mapping, "embed", learning)
+    monkeypatch.setattr(mapping, "map_network", lambda _session: tmp_path / "network.pt")
+    dock.learning.settings.set_open(True)
+    assert not dock.learning.compare.isVisible()
+    dock.learning.compare.setChecked(True)  # of a choice made before: means nothing without a network
+    QTest.mouseClick(dock.primary, LEFT)
+    wait_for_job()
+    dock.learning.start.set_value(THIS_MAP)
+    dock.learning.start.changed.emit(THIS_MAP)
+    assert dock.learning.compare.isVisible()
+    QTest.mouseClick(dock.primary, LEFT)
+    wait_for_job()
+    assert asked == [(None, False), (tmp_path / "network.pt", True)]
 
 
 def test_what_a_stopped_training_learned_can_be_kept(dock, bench, mapped, monkeypatch, wait_for_job):

@@ -200,7 +200,9 @@ class ExploreDock(Dock):
         start = self.learning.started_from(session)
         if start is not None:
             self.learning.show_before(session)
-        self.run("Making the map", partial(mapping.embed, session, start), self._mapped)
+        self.run(
+            "Making the map", partial(mapping.embed, session, start, compare=self.learning.compares()), self._mapped
+        )
 
     def refresh(self) -> None:
         """Look again at the cells that changed."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator import mapping
 from cell_curator.core.clustering import ClusterParameters
@@ -61,6 +61,9 @@ class LearningPanel(QWidget):
             "Go on from a network that was learned before, on this or other cells: quicker, and it needs fewer cells"
         )
         self.start.changed.connect(self._start_chosen)
+        self.compare = QCheckBox("also learn afresh, to compare")
+        self.compare.setToolTip("Say afterwards what going on from that network was worth; takes twice as long")
+        self.compare.hide()
         self.again = push_button(
             "Group again",
             "Keep the map and make new clusters with the settings above",
@@ -84,6 +87,7 @@ class LearningPanel(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.addWidget(QLabel("Start from"), 0, 0)
         grid.addWidget(self.start, 0, 1)
+        grid.addWidget(self.compare, 1, 1)
         grid.setColumnStretch(1, 1)
         buttons = QWidget()
         row = QGridLayout(buttons)
@@ -136,15 +140,26 @@ class LearningPanel(QWidget):
         self.start.model().item(1).setEnabled(network is not None)
         if network is None and self.start.value() == THIS_MAP:
             self.start.set_value(AFRESH)
+        self._offer_compare()
         there = session.embedding is not None
         for button in (self.again, self.suggest):
             button.setVisible(there)
             button.setEnabled(not busy)
         self.keep.setVisible(not busy and mapping.can_keep(session))
 
+    def compares(self) -> bool:
+        """Whether to learn afresh too, and to say what going on from a network was worth."""
+        return self.start.value() != AFRESH and self.compare.isChecked()
+
     def _start_chosen(self, choice: str) -> None:
-        if choice != FILE:
-            return
+        if choice == FILE:
+            self._choose_file()
+        self._offer_compare()
+
+    def _offer_compare(self) -> None:
+        self.compare.setVisible(self.start.value() != AFRESH)
+
+    def _choose_file(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "A network that was learned before", "", "Networks (*.pt)")
         self._file = Path(chosen) if chosen else None
         if self._file is None:
