@@ -49,7 +49,7 @@ def test_the_map_forms_before_ones_eyes_and_a_stopped_training_gives_the_old_one
     points = bench.link.points
     stored = points.positions.copy()
 
-    def learning(_session, _start=None):
+    def learning(_session, _start=None, **_more):
         for step in range(1, 1000):
             some = np.c_[np.cos(np.arange(8) + step / 9), np.sin(np.arange(8) + step / 9)].astype(np.float32)
             preview = MapPreview(mapped.embedding.cell_id, some)

@@ -41,7 +41,7 @@ class ConditionsPage(QWidget):
     def __init__(self, dock: Dock) -> None:
         super().__init__()
         self._dock = dock
-        self._stale = True
+        self._stale, self._awaited = True, False
         self.heading = _label()
         self.table = _table()
         self.sentences = _label()
@@ -76,7 +76,7 @@ class ConditionsPage(QWidget):
         session = self._dock.session
         if session is None or session.embedding is None or not self.isVisible() or not self._stale:
             return
-        self._stale = False
+        self._stale, self._awaited = False, True
         self._dock.bench.background(partial(_compared, session), self._show, topic="comparison")
 
     def ask(self) -> None:
@@ -91,6 +91,8 @@ class ConditionsPage(QWidget):
     # ------------------------------------------------------------------ what is shown
 
     def _show(self, found: tuple[Comparison, tuple[str, ...]]) -> None:
+        if not self._awaited:  # a judgement, which holds the same and more, was quicker
+            return
         compared, warnings = found
         self._show_comparison(compared)
         self._show_warnings(warnings)
@@ -136,6 +138,7 @@ class ConditionsPage(QWidget):
         self.warnings.setVisible(bool(warnings))
 
     def _judged(self, judgement: Judgement) -> str:
+        self._awaited = False
         self._show_comparison(judgement.comparison)
         self._show_warnings(judgement.warnings)
         self._show_scores(judgement.honesty)
