@@ -293,7 +293,8 @@ class SheetView(QWidget):
         self._point(None)
 
     def mousePressEvent(self, event: Any) -> None:  # noqa: N802
-        """The right button shows the tile large."""
+        """The right button shows the tile under it large."""
+        self._point(self._at(event.position().toPoint()))  # the mouse may have come here without a move
         self._show_large(event.button() == Qt.MouseButton.RightButton)
 
     def mouseReleaseEvent(self, event: Any) -> None:  # noqa: N802
