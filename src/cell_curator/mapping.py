@@ -65,7 +65,8 @@ def embed(session: Session, start: Path | None = None, *, compare: bool = False)
         before = yield from session.execute("cell_curator.engines.map_network:read_network", path=Path(start))
     told, names = _told(session, rows)
     make_folder(_checkpoint(session).parent)
-    arguments, both = _arguments(session, patches, rows), compare and start is not None
+    arguments = {**_arguments(session, patches), "groups": units_of(session, rows)[0]}
+    both = compare and start is not None
     made: CellMap = yield from scaled(
         session.execute(
             "cell_curator.engines.map_cells:map_cells",
@@ -108,7 +109,7 @@ def keep(session: Session) -> Job[MapReport]:
         session.execute(
             "cell_curator.engines.map_cells:map_kept",
             checkpoint=_checkpoint(session),
-            **_arguments(session, patches, rows),
+            **_arguments(session, patches),
             ids=rows.index.to_numpy(np.int64),
             conditions=_told(session, rows)[0],
         ),
@@ -216,12 +217,11 @@ def _patches_of_all(session: Session) -> Job[tuple[Patches, pd.DataFrame]]:
     return (yield from scaled(cut_cells(session, rows.index.tolist()), 0.0, 0.1, "patches: "))
 
 
-def _arguments(session: Session, patches: Patches, rows: pd.DataFrame) -> dict[str, Any]:
+def _arguments(session: Session, patches: Patches) -> dict[str, Any]:
     """What learning and keeping a map both take."""
     return {
         "images": patches.images,
         "masks": patches.masks,
-        "groups": units_of(session, rows)[0],
         "vae": session.get(VaeParameters),
         "projection": session.get(MapParameters),
         "clustering": session.get(ClusterParameters),

@@ -170,7 +170,7 @@ def test_a_cancelled_training_keeps_its_best(tmp_path, always_saved):
     assert made.model.card["validation loss"] == best.validation
     np.testing.assert_array_equal(made.latent, describe(made.model, IMAGES, MASKS)[0])
     parts = (MapParameters(method="pca"), ClusterParameters(k=2))
-    drawn = drive(map_kept(tmp_path / "state.pt", IMAGES, MASKS, GROUPS, QUICK, *parts))
+    drawn = drive(map_kept(tmp_path / "state.pt", IMAGES, MASKS, QUICK, *parts))
     assert "stopped early" in drawn.notes[0]
     assert drawn.map2d.shape == (96, 2)
 

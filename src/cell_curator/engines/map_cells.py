@@ -77,7 +77,6 @@ def map_kept(
     checkpoint: Path,
     images: NDArray[np.float32],
     masks: NDArray[np.bool_],
-    groups: NDArray[np.int64],
     vae: VaeParameters,
     projection: MapParameters,
     clustering: ClusterParameters,
@@ -87,7 +86,7 @@ def map_kept(
 ) -> Job[CellMap]:
     """`map_cells` by the best network of a training that was cancelled, which ``checkpoint`` holds.
 
-    ``groups`` are of no account: which cells were held back is in the checkpoint, by their ``ids``.
+    Which cells were held back is in the checkpoint too, by their ``ids``.
 
     Raises
     ------

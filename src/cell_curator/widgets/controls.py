@@ -251,6 +251,17 @@ class _IgnoreWheel(QObject):
         return False
 
 
+def stacked(*widgets: QWidget) -> QWidget:
+    """Widgets above each other."""
+    made = QWidget()
+    layout = QVBoxLayout(made)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return made
+
+
 def ignore_wheel(*widgets: QWidget) -> None:
     """Scrolling through a dock must not change the values that pass under the mouse."""
     for widget in widgets:

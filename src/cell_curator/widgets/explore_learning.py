@@ -13,7 +13,7 @@ from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.patches import PatchParameters
 from cell_curator.engines.vae import VaeParameters
-from cell_curator.widgets.controls import Choice, Fold, push_button
+from cell_curator.widgets.controls import Choice, Fold, push_button, stacked
 from cell_curator.widgets.form import ParametersForm
 from cell_curator.widgets.loss_plot import LossPlot, PartsPlot
 
@@ -45,7 +45,7 @@ class LearningPanel(QWidget):
         self.said = QLabel()
         self.said.setObjectName("quiet")
         self.said.setWordWrap(True)
-        self.curve = Fold("Learning curves", _stacked(self.plot, self.parts, self.said))
+        self.curve = Fold("Learning curves", stacked(self.plot, self.parts, self.said))
         self.keep = push_button(
             "Keep what was learned (K)",
             "Make the map with the best network of the training that was stopped. “Make the map” goes on with it (K)",
@@ -100,7 +100,7 @@ class LearningPanel(QWidget):
             heading.setObjectName("project")
             parts += [heading, *([grid_box] if model is VaeParameters else []), form]
             parts += [self.k_why, buttons] if model is ClusterParameters else []
-        return _stacked(*parts)
+        return stacked(*parts)
 
     # ------------------------------------------------------------------ settings
 
@@ -197,13 +197,3 @@ class LearningPanel(QWidget):
     def gain(self) -> str:
         """What going on from a network gained, in a sentence; "" where there is nothing to compare with."""
         return self.plot.gain()
-
-
-def _stacked(*widgets: QWidget) -> QWidget:
-    made = QWidget()
-    layout = QVBoxLayout(made)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(4)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return made

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from cell_curator.core.clean import CleanParameters
 from cell_curator.core.outliers import OutlierParameters
-from cell_curator.widgets.controls import Fold, push_button
+from cell_curator.widgets.controls import Fold, push_button, stacked
 from cell_curator.widgets.dock import line
 from cell_curator.widgets.form import ParametersForm
 from cell_curator.widgets.gallery import CellList, Gallery
@@ -81,9 +81,9 @@ class QueuePage(QWidget):
         self.bulk = BulkRow()
         self.form = ParametersForm(OutlierParameters)
         self.counting = ParametersForm(CleanParameters)
-        self.some = Fold("Filter and pictures", _stacked(self.filter.more, self.look))
+        self.some = Fold("Filter and pictures", stacked(self.filter.more, self.look))
         self.many = Fold("Many at once", self.bulk)
-        self.more = Fold("What is suspicious, and what counts", _stacked(self.form, line(), self.counting))
+        self.more = Fold("What is suspicious, and what counts", stacked(self.form, line(), self.counting))
         self.taught = TaughtFold()
         self.images = DoubtfulImages(bench, run)
         layout = QVBoxLayout(self)
@@ -153,14 +153,3 @@ class QueuePage(QWidget):
             button = self.buttons[name]
             button.setEnabled(bool(text))
             button.setToolTip(f"{name.title()}: {text} ({key})" if text else f"Nothing to {name} ({key})")
-
-
-def _stacked(*widgets: QWidget) -> QWidget:
-    """Widgets above each other."""
-    made = QWidget()
-    layout = QVBoxLayout(made)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(4)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return made
