@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
+    QButtonGroup,
     QComboBox,
     QDoubleSpinBox,
     QHBoxLayout,
@@ -208,6 +209,29 @@ def push_button(text: str, tip: str, slot: Callable[[], Any]) -> QPushButton:
     made.setToolTip(tip)
     made.clicked.connect(lambda: slot())
     return made
+
+
+def tool_row(
+    tools: Sequence[tuple[str, str, str, str]], taken: Callable[[str], Any]
+) -> tuple[QWidget, dict[str, QToolButton]]:
+    """A row of buttons one of which is down: (name, title, tooltip, key) each; ``taken`` is called with the name."""
+    made, buttons = QWidget(), {}
+    group = QButtonGroup(made)
+    row = QHBoxLayout(made)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(4)
+    for name, title, tip, key in tools:
+        button = QToolButton()
+        button.setObjectName("tool")
+        button.setText(title)
+        button.setToolTip(f"{tip} ({key})")
+        button.setCheckable(True)
+        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        button.clicked.connect(lambda _down, name=name: taken(name))
+        group.addButton(button)
+        row.addWidget(button)
+        buttons[name] = button
+    return made, buttons
 
 
 class ElidedLabel(QLabel):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QToolButton, QWidget
+from qtpy.QtWidgets import QWidget
 
 from cell_curator import mapping
 from cell_curator.core.patches import PatchParameters
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.widgets import map_doors
+from cell_curator.widgets.controls import tool_row
 from cell_curator.widgets.dock import Connections, Dock
 from cell_curator.widgets.explore_conditions import ConditionsPage
 from cell_curator.widgets.explore_learning import LearningPanel
@@ -65,23 +66,10 @@ class ExploreDock(Dock):
         self._show_page("Map")
 
     def _build_tabs(self) -> QWidget:
-        self.tabs = QWidget()
-        row = QHBoxLayout(self.tabs)
-        row.setContentsMargins(0, 0, 6, 0)
-        row.setSpacing(4)
-        group, self.titles = QButtonGroup(self), {}
-        for title, tip, key in _PAGES:
-            button = QToolButton()
-            button.setObjectName("tool")
-            button.setText(title)
-            button.setToolTip(f"{tip} ({key})")
-            button.setCheckable(True)
-            button.setSizePolicy(button.sizePolicy().Policy.Expanding, button.sizePolicy().Policy.Fixed)
-            button.clicked.connect(partial(self._show_page, title))
-            group.addButton(button)
-            row.addWidget(button)
-            self.titles[title] = button
-            self.add_key(key, button.click)
+        self.tabs, self.titles = tool_row([(title, title, tip, key) for title, tip, key in _PAGES], self._show_page)
+        self.tabs.layout().setContentsMargins(0, 0, 6, 0)
+        for title, _, key in _PAGES:
+            self.add_key(key, self.titles[title].click)
         return self.tabs
 
     def _connect(self) -> None:
@@ -179,7 +167,7 @@ class ExploreDock(Dock):
 
     # ------------------------------------------------------------------ pages
 
-    def _show_page(self, title: str, *_: Any) -> None:
+    def _show_page(self, title: str) -> None:
         self.titles[title].setChecked(True)
         pages = {"Map": self.map, "Clusters": self.reading, "Conditions": self.comparing}
         for name, page in pages.items():

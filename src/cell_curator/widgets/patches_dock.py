@@ -6,14 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator import map_reading
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.patches import PatchParameters
 from cell_curator.core.size_study import QUANTITIES, cut_off
 from cell_curator.map_patches import cut_cells
-from cell_curator.widgets.controls import Choice, Fold, push_button
+from cell_curator.widgets.controls import Choice, Fold, push_button, tool_row
 from cell_curator.widgets.dock import Connections, Dock
 from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, painted, top_of
 from cell_curator.widgets.form import ParametersForm
@@ -67,7 +67,8 @@ class PatchesDock(Dock):
         self.form = ParametersForm(PatchParameters, hidden=("method",))
         self.form.changed.connect(self._edited)
         self.by_image = Fold("Image by image", self.plots.images, opened=True)
-        top = (self._build_head(), self.plots, self.proposal, self.take, self._build_methods(), self.form, self.lost)
+        methods, self.methods = tool_row(_METHODS, self._edited)
+        top = (self._build_head(), self.plots, self.proposal, self.take, methods, self.form, self.lost)
         for part in (*top, self._build_examples(), self.sheet, self.by_image):
             self.body.addWidget(part)
         self.primary.setText("Use these patches")
@@ -87,24 +88,6 @@ class PatchesDock(Dock):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel("Sizes of cells:"))
         row.addWidget(self.quantity, 1)
-        return made
-
-    def _build_methods(self) -> QWidget:
-        made, self.methods, group = QWidget(), {}, QButtonGroup(self)
-        row = QHBoxLayout(made)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
-        for name, title, tip, key in _METHODS:
-            button = QToolButton()
-            button.setObjectName("tool")
-            button.setText(title)
-            button.setToolTip(f"{tip} ({key})")
-            button.setCheckable(True)
-            button.setSizePolicy(button.sizePolicy().Policy.Expanding, button.sizePolicy().Policy.Fixed)
-            button.clicked.connect(self._edited)
-            group.addButton(button)
-            row.addWidget(button)
-            self.methods[name] = button
         return made
 
     def _build_examples(self) -> QWidget:
