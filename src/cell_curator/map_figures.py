@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cell_curator import map_reading
 from cell_curator.core.cluster_reading import Densities
 from cell_curator.core.colors import cluster_color, cluster_rgba, to_hex, word_color
+from cell_curator.core.doses import in_order
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.io import figures
 from cell_curator.io.drawing import Drawing
@@ -60,7 +61,7 @@ def draw(session: Session) -> Job[dict[str, Drawing]]:
     there = np.isin(stored.cell_id, frame.index)
     rows, points = frame.loc[stored.cell_id[there]], stored.map2d[there]
     clusters = rows["cluster"].to_numpy(np.int64)
-    known = sorted(set(rows["condition"]))
+    known = in_order(rows["condition"])
     place = rows["condition"].map({name: n for n, name in enumerate(known)}).to_numpy(np.int64)
     tints = np.array([(*word_color(n), 1.0) for n in range(len(known))], np.float32)
     conditions = [

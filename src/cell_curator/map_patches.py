@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cell_curator.core.doses import in_order
 from cell_curator.core.groups import group_of
 from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.core.patches import Patches, PatchParameters, cut
@@ -108,6 +109,6 @@ def condition_numbers(
     session: Session, rows: pd.DataFrame, names: Sequence[str] | None = None
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Number of each cell's condition among ``names`` (by default all there are), -1 for others, and the names."""
-    known = tuple(names) if names is not None else tuple(dict.fromkeys(r.condition for r in session.images))
+    known = tuple(names) if names is not None else tuple(in_order(r.condition for r in session.images))
     place = {name: number for number, name in enumerate(known)}
     return np.array([place.get(name, -1) for name in rows["condition"]], np.int64), known

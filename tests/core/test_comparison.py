@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, false_discovery_control, permutation_test
 
-from cell_curator.core.comparison import (
-    arrangements,
-    benjamini_hochberg,
-    cliffs_delta,
-    compare_conditions,
-    holm,
-    p_text,
-    smallest_p,
-)
+from cell_curator.core.comparison import cliffs_delta, compare_conditions
+from cell_curator.core.permutation import arrangements, benjamini_hochberg, holm, p_text, smallest_p
 
 
 def _cells(shares_by_unit, cells=100, seed=0):

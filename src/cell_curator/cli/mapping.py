@@ -19,6 +19,7 @@ from cell_curator.engines.vae import VaeParameters
 
 if TYPE_CHECKING:
     from cell_curator.core.cluster_count import KSuggestion
+    from cell_curator.core.comparison import Comparison
     from cell_curator.map_reading import Judgement
 
 # here nothing else is learned, so that the names need no prefix
@@ -141,6 +142,7 @@ def _compared(judged: Judgement) -> dict[str, Any]:
         "arrangements": made.arrangements,
         "correction": made.correction,
         "refused": made.refused,
+        "trend": _trend_of(made),
         "clusters": [
             {
                 "cluster": test.cluster,
@@ -157,6 +159,20 @@ def _compared(judged: Judgement) -> dict[str, Any]:
     }
 
 
+def _trend_of(made: Comparison) -> dict[str, Any] | None:
+    if made.trend is None:
+        return None
+    return {
+        "doses": made.trend.doses,
+        "exact": made.trend.exact,
+        "arrangements": made.trend.arrangements,
+        "clusters": [
+            {"cluster": one.cluster, "rho": one.rho, "p": one.p, "p_corrected": one.q, "sentence": one.sentence}
+            for one in made.trend.tests
+        ],
+    }
+
+
 def _text(judged: Judgement) -> str:
     made = judged.comparison
     scores = table(("score", "value", "space", "cells"), [(r.what, r.value, r.space, r.split) for r in judged.honesty])
@@ -167,5 +183,7 @@ def _text(judged: Judgement) -> str:
             for test in made.tests
         ]
         parts.append(table(("cluster", *made.conditions, "p", f"p ({made.correction})", "effect"), shares))
+    if made.trend is not None:
+        parts.append("\n".join(one.sentence for one in made.trend.tests))
     parts += [f"! {line}" for line in judged.warnings]
     return "\n\n".join(parts)

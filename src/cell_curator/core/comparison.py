@@ -8,7 +8,6 @@ random arrangements). Whether the clusters themselves can be believed is asked i
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT = 20_000
-"""Up to so many arrangements of units, all are looked at; beyond, as many are drawn at random."""
+from cell_curator.core.doses import in_order
+from cell_curator.core.permutation import CHANCE, benjamini_hochberg, deals, holm, p_text, smallest_p, with_article
+from cell_curator.core.trend import Trend, trend_over_doses
 
 _FEWEST_UNITS = 2
 _DELTA = ((0.147, "negligible"), (0.33, "small"), (0.474, "medium"), (math.inf, "large"))
 _EPSILON = ((0.01, "negligible"), (0.08, "small"), (0.26, "medium"), (math.inf, "large"))
-_CHANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Comparison:
     Attributes
     ----------
     conditions
-        C names, in the order of the columns of everything else.
+        C names, in the order of the columns of everything else: amounts from the smallest.
     counts
         (K, C) cells.
     tests
@@ -81,6 +80,8 @@ class Comparison:
         ``"Holm"`` or ``"Benjamini-Hochberg"``.
     refused
         Why nothing was tested, with what to do; "" where it was.
+    trend
+        Where conditions are amounts: whether clusters follow them.
     notes
         What the reader should know, one sentence each.
     """
@@ -97,6 +98,7 @@ class Comparison:
     exact: bool
     correction: str
     refused: str = ""
+    trend: Trend | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -134,7 +136,7 @@ def compare_conditions(
         If a unit lies in two conditions.
     """
     clusters, conditions = np.asarray(clusters), np.asarray(conditions, dtype=object)
-    known = tuple(dict.fromkeys(conditions.tolist()))
+    known = tuple(in_order(conditions.tolist()))
     numbers = np.unique(clusters[clusters >= 0])
     owner, table = _composition(clusters, conditions, np.asarray(units, dtype=object), numbers)
     size = {name: sum(owner == name) for name in known}
@@ -152,10 +154,12 @@ def compare_conditions(
         effects = np.array([_effect(column, group) for column in table[used].T])
         notes += _notes(known, tested, group, size, unit, len(numbers) if correction == "Holm" else 1)
     q = holm(p) if correction == "Holm" else benjamini_hochberg(p)
+    called = {int(number): (names or {}).get(int(number), f"Cluster {int(number) + 1}") for number in numbers}
+    trend, said = trend_over_doses(table, owner, called, seed, unit)
+    notes += [said] * bool(said)
     rows = []
     for index, number in enumerate(numbers):
-        word = _word(effects[index], len(tested))
-        name = (names or {}).get(int(number), f"Cluster {int(number) + 1}")
+        word, name = _word(effects[index], len(tested)), called[int(number)]
         said = _sentence(name, known, tested, shares[:, index], p[index], q[index], word, unit)
         rows.append(
             ClusterTest(
@@ -164,7 +168,20 @@ def compare_conditions(
             )
         )  # fmt: skip
     return Comparison(
-        known, counts, tuple(rows), whole, size, table, owner, unit, done, exact, correction, refused, tuple(notes)
+        known,
+        counts,
+        tuple(rows),
+        whole,
+        size,
+        table,
+        owner,
+        unit,
+        done,
+        exact,
+        correction,
+        refused,
+        trend,
+        tuple(notes),
     )
 
 
@@ -197,13 +214,13 @@ def _may_test(known: tuple[str, ...], size: Mapping[str, int], unit: str) -> tup
         return "", enough
     few = [name for name in known if name not in enough]
     if all(size[name] == 1 for name in known):
-        return f"one {unit} of each condition cannot tell a condition from {_a(unit)}; add more {unit}s of each", []
+        return (
+            f"one {unit} of each condition cannot tell a condition from {with_article(unit)}; add more {unit}s of each",
+            [],
+        )
     what = ", ".join(f"“{name}”" for name in few[:3])
-    return (
-        f"one {unit} cannot tell a condition from {_a(unit)}: {what} ha{'ve' if len(few) > 1 else 's'} only one;"
-        f" add at least one more",
-        [],
-    )
+    have = f"{what} ha{'ve' if len(few) > 1 else 's'} only one"
+    return f"one {unit} cannot tell a condition from {with_article(unit)}: {have}; add at least one more", []
 
 
 def _notes(
@@ -216,11 +233,11 @@ def _notes(
         notes.append(f"not tested for want of a second {unit}: {', '.join(left[:6])}{' …' if len(left) > 6 else ''}")
     least = smallest_p(np.bincount(group))
     pairs = " and ".join(str(size[name]) for name in tested)
-    if least > _CHANCE:
+    if least > CHANCE:
         notes.append(
             f"with {pairs} {unit}s no p below {least:.2f} is possible, however large the difference; add {unit}s"
         )
-    elif least * times > _CHANCE:
+    elif least * times > CHANCE:
         notes.append(
             f"with {pairs} {unit}s and {times} clusters no corrected p below {min(least * times, 1):.2f} is possible, "
             f"however large the difference; add {unit}s, or make fewer clusters"
@@ -231,22 +248,6 @@ def _notes(
 # ---------------------------------------------------------------------- permutation
 
 
-def smallest_p(sizes: Sequence[int] | NDArray[np.integer[Any]]) -> float:
-    """The least p that exchanging units can give: arrangements that separate as far, over all there are."""
-    sizes = [int(size) for size in sizes]
-    twins = math.prod(math.factorial(sizes.count(size)) for size in set(sizes))  # groups of one size change places
-    return twins / arrangements(sizes)
-
-
-def arrangements(sizes: Sequence[int]) -> int:
-    """In how many ways units can be dealt to groups of these sizes."""
-    total, left = 1, sum(sizes)
-    for size in sizes:
-        total *= math.comb(left, size)
-        left -= size
-    return total
-
-
 def _permuted(
     table: NDArray[np.float64], group: NDArray[np.intp], seed: int
 ) -> tuple[NDArray[np.float64], float, int, bool]:
@@ -255,18 +256,17 @@ def _permuted(
     What is compared is the spread of the group means (weighted by their size) about the common mean.
     """
     sizes = np.bincount(group)
-    exact = arrangements(sizes.tolist()) <= EXACT
-    dealt = _all_deals(group, sizes) if exact else _random_deals(group, EXACT, seed)
+    dealt, exact = deals(group, seed)
     centred = table - table.mean(axis=0)
     above, all_above, count = np.zeros(table.shape[1]), 0, 0
     here = _spread(centred, group[None], sizes)[0]
     tiny = 1e-9 * max(float(here.max(initial=0)), 1e-12)  # sums of the same numbers in another order are no less
     scale = np.maximum(centred.var(axis=0), 1e-12)  # a rare cluster counts as much as a common one
-    for deals in dealt:
-        there = _spread(centred, deals, sizes)
+    for part in dealt:
+        there = _spread(centred, part, sizes)
         above += (there >= here - tiny).sum(axis=0)
         all_above += int(((there / scale).sum(axis=1) >= (here / scale).sum() * (1 - 1e-9)).sum())
-        count += len(deals)
+        count += len(part)
     extra = 0 if exact else 1  # the arrangement that was found is one of them
     return (above + extra) / (count + extra), (all_above + extra) / (count + extra), count + extra, exact
 
@@ -279,43 +279,7 @@ def _spread(centred: NDArray[np.float64], deals: NDArray[np.intp], sizes: NDArra
     return total
 
 
-def _all_deals(group: NDArray[np.intp], sizes: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    deals = [np.full(len(group), len(sizes) - 1)]
-    for number, size in enumerate(sizes[:-1]):
-        more = []
-        for deal in deals:
-            free = np.flatnonzero(deal == len(sizes) - 1)
-            for chosen in itertools.combinations(free, int(size)):
-                new = deal.copy()
-                new[list(chosen)] = number
-                more.append(new)
-        deals = more
-    return [np.array(deals)]
-
-
-def _random_deals(group: NDArray[np.intp], count: int, seed: int) -> list[NDArray[np.intp]]:
-    rng, part = np.random.default_rng(seed), 2000
-    return [rng.permuted(np.tile(group, (part, 1)), axis=1) for _ in range(count // part)]
-
-
-# ---------------------------------------------------------------------- correction and effect
-
-
-def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P corrected so that the chance of *any* false finding is kept (Holm 1979); NaN stays NaN."""
-    q, known = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    q[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
-    return q
-
-
-def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P corrected so that the *share* of false findings is kept (Benjamini & Hochberg 1995); NaN stays NaN."""
-    q, known = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(-p[known], kind="stable")]
-    ranks = np.arange(len(order), 0, -1)
-    q[order] = np.minimum(np.minimum.accumulate(p[order] * len(order) / np.maximum(ranks, 1)), 1)
-    return q
+# ---------------------------------------------------------------------- effect
 
 
 def cliffs_delta(first: NDArray[Any], second: NDArray[Any]) -> float:
@@ -349,22 +313,11 @@ def _sentence(
         return ""
     by_name = {c: float(share) for c, share in zip(known, shares, strict=True) if c in tested}
     low, high = min(by_name, key=lambda c: by_name[c]), max(by_name, key=lambda c: by_name[c])
-    if q > _CHANCE:
-        hint = "; a hint only, once corrected for the number of clusters" if p <= _CHANCE else ""
+    if q > CHANCE:
+        hint = "; a hint only, once corrected for the number of clusters" if p <= CHANCE else ""
         return f"{name}: no difference beyond that of {unit}s of one condition (p {p_text(p)}){hint}"
     more, than = ("more in", " than in") if len(tested) == 2 else ("most in", ", least in")
     return (
-        f"{name}: {more} {high} ({100 * by_name[high]:.0f} % of the cells of {_a(unit)}){than} {low} "
+        f"{name}: {more} {high} ({100 * by_name[high]:.0f} % of the cells of {with_article(unit)}){than} {low} "
         f"({100 * by_name[low]:.0f} %), a {word} effect (corrected p {p_text(q)})"
     )
-
-
-def _a(unit: str) -> str:
-    return f"an {unit}" if unit[0] in "aeiou" else f"a {unit}"
-
-
-def p_text(p: float) -> str:
-    """A p for a reader: two digits that count, never 0."""
-    if math.isnan(p):
-        return "–"
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 1e-3 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

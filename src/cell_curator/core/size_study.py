@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.cluster_reading import smooth_density
+from cell_curator.core.doses import in_order
 from cell_curator.core.jobs import UserError
 from cell_curator.core.patches import PatchParameters
 
@@ -197,14 +198,15 @@ def _histograms(sizes: pd.DataFrame) -> tuple[Histogram, ...]:
         step = max(math.ceil((high - low) / _BINS), 1)
         edges = low + step * np.arange(max(math.ceil((high - low) / step), 1) + 1.0)
         grid = np.linspace(max(low - 0.1 * (edges[-1] - low), 0), edges[-1], _GRID)
-        for condition, part in sizes.groupby("condition", sort=False):
+        for condition in in_order(sizes["condition"]):
+            part = sizes[sizes["condition"] == condition]
             values = part[quantity].to_numpy(np.float64)
             width = max(1.06 * float(values.std()) * len(values) ** -0.2, float(grid[1] - grid[0]))
             inside = values.clip(grid[0], grid[-1])
             counts = np.histogram(values.clip(edges[0], edges[-1]), edges)[0].astype(np.int64)
             box = tuple(float(v) for v in np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)))
             density = smooth_density(inside, grid, width)
-            made.append(Histogram(str(condition), quantity, edges, counts, grid, density, _five(box)))
+            made.append(Histogram(condition, quantity, edges, counts, grid, density, _five(box)))
     return tuple(made)
 
 

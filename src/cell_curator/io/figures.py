@@ -1,7 +1,7 @@
 """The figures of a map: cells by cluster, conditions by image, sizes of cells, samples, features.
 
 Arrays in, `Drawing` out. Colours are those of the window: of a cluster by its number, of a condition by its
-place in the alphabet. Nothing is computed here but where things stand on the page.
+place in their order. Nothing is computed here but where things stand on the page.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from cell_curator.core.cluster_reading import Densities
 from cell_curator.core.colors import cluster_color, to_hex, word_color
-from cell_curator.core.comparison import Comparison, p_text
+from cell_curator.core.comparison import Comparison
+from cell_curator.core.doses import in_order
+from cell_curator.core.permutation import p_text
 from cell_curator.core.size_study import Histogram, SizeStudy
+from cell_curator.core.trend import rho_text
 from cell_curator.io.drawing import INK, LINE, SOFT, Drawing
 from cell_curator.io.pictures import patch_picture, scatter
 
@@ -92,6 +95,9 @@ def composition_figure(made: Comparison, names: Mapping[int, str]) -> Drawing:
             drawing.text(x, top + 146, str(column + 1), 10, SOFT, "middle")
         said = f"p {p_text(test.q)} ({made.correction}), {test.word}" if not np.isnan(test.p) else "not tested"
         drawing.text(left, top + 164, said, 10, SOFT)
+        if made.trend is not None:
+            trend = made.trend.tests[index]
+            drawing.text(left, top + 177, f"trend {rho_text(trend.rho)}, p {p_text(trend.q)}", 10, SOFT)
     for column, condition in enumerate(made.conditions[: named * per_row]):
         row, place = divmod(column, per_row)
         words = f"{column + 1}  {_short(condition or '(no condition)', 20)}"
@@ -101,7 +107,7 @@ def composition_figure(made: Comparison, names: Mapping[int, str]) -> Drawing:
 
 def sizes_figure(study: SizeStudy) -> Drawing:
     """Histogram, smooth curve and box plot of area, height and width for each condition."""
-    every = list(dict.fromkeys(made.condition for made in study.histograms))
+    every = in_order(made.condition for made in study.histograms)
     conditions = every[:_MOST_CONDITIONS]
     quantities = list(dict.fromkeys(made.quantity for made in study.histograms))
     drawing = Drawing(30 + 300 * len(quantities), 300 + 22 * len(conditions))
@@ -124,7 +130,7 @@ def _size_panel(drawing: Drawing, left: float, own: Sequence[Histogram], conditi
         return left + wide * float(np.clip((value - low) / max(high - low, 1e-9), 0, 1))
 
     for made in own:
-        color = to_hex(word_color(sorted(conditions).index(made.condition)))
+        color = to_hex(word_color(conditions.index(made.condition)))
         share = made.counts / max(made.counts.sum(), 1)
         for edge, value in zip(made.edges[:-1], share, strict=True) if len(own) <= _MOST_FILLED else ():
             height = tall * float(value) / most
@@ -138,7 +144,7 @@ def _size_panel(drawing: Drawing, left: float, own: Sequence[Histogram], conditi
     quantity = own[0].quantity
     drawing.text(left + wide / 2, top + tall + 30, f"{quantity} ({_UNITS[quantity]})", 11, INK, "middle")
     for row, made in enumerate(own):
-        y, color = top + tall + 50 + 22 * row, to_hex(word_color(sorted(conditions).index(made.condition)))
+        y, color = top + tall + 50 + 22 * row, to_hex(word_color(conditions.index(made.condition)))
         a, b, c, d, e = (x(value) for value in made.box)
         drawing.line([(a, y), (e, y)], color, 1.2)
         drawing.rect(b, y - 6, max(d - b, 1), 12, color, 0.6)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.doses import natural_key
 from cell_curator.core.jobs import UserError
 from cell_curator.io import raster, tiff
 from cell_curator.io.tiff import Plane, write_tiff
@@ -79,17 +80,11 @@ class ImageInfo:
         return tuple(range(self.planes)) if self.axis else (None,)
 
 
-def natural_key(text: str) -> tuple[Any, ...]:
-    """Sort key that puts ``B2`` before ``B10``, whatever the case."""
-    return (*((part.isdigit(), int(part) if part.isdigit() else part.casefold())
-              for part in re.split(r"([0-9]+)", text)), text)  # fmt: skip
-
-
 def find_images(source: Path | str) -> list[tuple[Path, str]]:
     """Image files under ``source`` with the condition of each, in natural order.
 
     The condition is the name of the first sub-folder; files at the top, and those in a folder
-    called ``images``, have the condition ``""``. Hidden files, masks that Cellpose or this
+    called ``images`` or as the file itself, have the condition ``""``. Hidden files, masks that Cellpose or this
     program wrote (``*_masks.*``, ``*_seg.*``), folders of labels, and project folders are left out.
 
     Raises
@@ -112,7 +107,8 @@ def find_images(source: Path | str) -> list[tuple[Path, str]]:
 
 
 def _condition(parts: tuple[str, ...]) -> str:
-    return "" if len(parts) == 1 or parts[0].lower() == "images" else parts[0]
+    own = parts[0] == Path(parts[-1]).stem  # a folder for each image, as in the Data Science Bowl
+    return "" if own or len(parts) == 1 or parts[0].lower() == "images" else parts[0]
 
 
 def _walk(root: Path) -> list[Path]:

@@ -14,9 +14,11 @@ from typing import Any
 import pandas as pd
 
 from cell_curator.core.colors import cluster_color, to_hex
-from cell_curator.core.comparison import Comparison, p_text
+from cell_curator.core.comparison import Comparison
 from cell_curator.core.honesty import HonestyRow
+from cell_curator.core.permutation import p_text
 from cell_curator.core.size_study import SizeStudy
+from cell_curator.core.trend import TrendTest, rho_text
 from cell_curator.io.drawing import Drawing
 from cell_curator.io.figures import composition_figure, sizes_figure
 
@@ -57,7 +59,8 @@ def judged_part(judged: ReportJudged | None) -> dict[str, Any]:
             "conditions": [name or "(no condition)" for name in made.conditions],
             "wide": len(made.conditions) > _MOST_COLUMNS,
             "tests": [_test_row(judged, index) for index in range(len(made.tests))],
-            "sentences": [test.sentence for test in made.tests if test.sentence],
+            "trend": _trend(made),
+            "sentences": _sentences(made),
             "figure": _source(composition_figure(made, judged.names)) if len(made.conditions) > 1 else "",
             "honesty": [(row.what, row.space, row.split, _value(row.value)) for row in judged.honesty],
             "split": judged.split,
@@ -80,6 +83,25 @@ def _how(made: Comparison) -> str:
     )
 
 
+def _sentences(made: Comparison) -> list[str]:
+    said = [*(test.sentence for test in made.tests), *(test.sentence for test in _trends(made))]
+    return [sentence for sentence in said if sentence]
+
+
+def _trends(made: Comparison) -> tuple[TrendTest, ...]:
+    return () if made.trend is None else made.trend.tests
+
+
+def _trend(made: Comparison) -> str:
+    if made.trend is None:
+        return ""
+    many = f"all {made.trend.arrangements:,}" if made.trend.exact else f"{made.trend.arrangements:,} random"
+    return (
+        f"Conditions are amounts, {' < '.join(made.trend.doses)}: whether the share of a cluster rises or falls with "
+        f"them was tested by rank correlation (Spearman) over {made.unit}s, {many} arrangements, p corrected after Holm."
+    )
+
+
 def _test_row(judged: ReportJudged, index: int) -> dict[str, Any]:
     made = judged.comparison
     test = made.tests[index]
@@ -98,6 +120,7 @@ def _test_row(judged: ReportJudged, index: int) -> dict[str, Any]:
         "p": p_text(test.p),
         "q": p_text(test.q),
         "effect": "–" if math.isnan(test.effect) else f"{test.word} ({test.effect:.2f})".replace("-", "−"),
+        "trend": [(rho_text(one.rho), p_text(one.q)) for one in _trends(made)[index : index + 1]],
     }
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from cell_curator.core.cluster_reading import at_random, nearest_to_center
 from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_color, cluster_rgba, to_hex
+from cell_curator.core.doses import in_order
 from cell_curator.core.parameters import describe
 from cell_curator.io.pictures import data_uri, outlined, patch_picture, scatter
 
@@ -70,8 +71,8 @@ def tables(content: ReportContent) -> dict[str, Any]:
 
 
 def _conditions(content: ReportContent) -> list[str]:
-    """Conditions in the order of the images."""
-    return list(dict.fromkeys(image.condition for image in content.images))
+    """Conditions in their order."""
+    return in_order(image.condition for image in content.images)
 
 
 def _funnel(content: ReportContent) -> list[dict[str, Any]]:

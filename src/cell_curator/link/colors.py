@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_rgba, to_hex, word_color
+from cell_curator.core.doses import in_order
 
 RGBA = NDArray[np.float32]
 """``(N, 4)`` float32 in 0..1."""
@@ -39,7 +40,11 @@ def by_verdict(verdicts: Sequence[str]) -> RGBA:
 
 def by_name(names: Sequence[object], order: Sequence[object] | None = None) -> RGBA:
     """One colour per cell from a word (a condition, an image); ``order`` fixes which gets which."""
-    rank = {name: i for i, name in enumerate(sorted(set(names), key=str) if order is None else order)}
+    if order is None:
+        place = {word: number for number, word in enumerate(in_order(str(name) for name in set(names)))}
+        rank = {name: place[str(name)] for name in set(names)}
+    else:
+        rank = {name: number for number, name in enumerate(order)}
     known, where = np.unique([rank.get(name, -1) for name in names], return_inverse=True)
     table = np.array([(*(word_color(int(n)) if n >= 0 else NOISE_COLOR), 1.0) for n in known], np.float32)
     return table[where] if len(known) else np.ones((0, 4), np.float32)

@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
 
 from cell_curator import map_reading
 from cell_curator.core.colors import cluster_color
-from cell_curator.core.comparison import p_text
+from cell_curator.core.permutation import CHANCE, p_text
+from cell_curator.core.trend import rho_text
 from cell_curator.widgets import style
 from cell_curator.widgets.controls import Fold, push_button, swatch
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from cell_curator.widgets.dock import Dock
 
 _ROW = 24
-_SURE = 0.05
 _NAME, _NUMBER, _COLUMNS_THAT_FIT = 110, 62, 5
 
 
@@ -104,7 +104,10 @@ class ConditionsPage(QWidget):
         self.heading.setText(_heading(compared))
         names, conditions = session.embedding.cluster_names, compared.conditions
         two = len(conditions) == 2  # of more, the sentence and the tooltip tell the effect
-        titles = ["Cluster", *(name or "cells" for name in conditions), *["Effect"] * two, "p"]
+        trends = [] if compared.trend is None else [*compared.trend.tests]
+        last = ["Effect"] * two + ["p"] * (not (compared.refused and trends))
+        titles = ["Cluster", *["Trend", "p"] * bool(trends), *(name or "cells" for name in conditions), *last]
+        first = len(titles) - len(last) - len(conditions)
         _prepare(self.table, titles, len(compared.tests))
         totals = compared.counts.sum(axis=0)
         for row, test in enumerate(compared.tests):
@@ -119,17 +122,14 @@ class ConditionsPage(QWidget):
                     f"{count:,} of {totals[column]:,} cells; by {compared.unit} "
                     f"{100 * test.shares[column]:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"
                 )
-                self.table.setItem(row, 1 + column, item)
-            sure = not math.isnan(test.q) and test.q <= _SURE
-            last = (*[test.word or "–"] * two, p_text(test.q))
-            for column, text in enumerate(last, start=1 + len(conditions)):
-                item = _number(text)
-                font = item.font()
-                font.setBold(sure)
-                item.setFont(font)
-                item.setToolTip(test.sentence)
-                self.table.setItem(row, column, item)
-        found = [test.sentence for test in compared.tests if not math.isnan(test.q) and test.q <= _SURE]
+                self.table.setItem(row, first + column, item)
+            texts = {"Effect": test.word or "–", "p": p_text(test.q)}
+            for column, title in enumerate(last, start=first + len(conditions)):
+                self.table.setItem(row, column, _verdict(texts[title], test.q, test.sentence))
+            for trend in trends[row : row + 1]:
+                for column, text in enumerate((rho_text(trend.rho), p_text(trend.q)), start=1):
+                    self.table.setItem(row, column, _verdict(text, trend.q, trend.sentence))
+        found = [test.sentence for test in (*trends, *compared.tests) if not math.isnan(test.q) and test.q <= CHANCE]
         self.sentences.setText("<br>".join(found))
         self.sentences.setVisible(bool(found))
 
@@ -162,10 +162,25 @@ def _compared(session: Session) -> tuple[Comparison, tuple[str, ...]]:
 
 
 def _heading(compared: Comparison) -> str:
+    return "<br>".join(part for part in (_trend_said(compared), _difference_said(compared)) if part)
+
+
+def _trend_said(compared: Comparison) -> str:
+    trend = compared.trend
+    if trend is None:
+        return ""
+    count, every = len(trend.found), len(trend.tests)
+    said = f"{count} of {every} clusters rise or fall" if count else "No cluster rises or falls"
+    how = f"rank correlation over {compared.unit}s, p corrected for the number of clusters"
+    return f"<b>{said} with the dose</b> ({' &lt; '.join(trend.doses)}; {how})."
+
+
+def _difference_said(compared: Comparison) -> str:
     if compared.refused:
-        return f"<b>Conditions cannot be compared:</b> {compared.refused}."
+        what = "Single conditions" if compared.trend is not None else "Conditions"
+        return f"<b>{what} cannot be compared:</b> {compared.refused}."
     units = ", ".join(f"{name or 'no condition'} {count}" for name, count in compared.units.items())
-    sure = compared.p <= _SURE
+    sure = compared.p <= CHANCE
     how = "all arrangements of them" if compared.exact else f"{compared.arrangements:,} arrangements drawn by chance"
     said = "Conditions differ in their clusters" if sure else f"No difference beyond that between {compared.unit}s"
     return (
@@ -212,6 +227,16 @@ def _prepare(table: QTableWidget, titles: list[str], rows: int) -> None:
         table.setColumnWidth(0, _NAME)
     bar = table.horizontalScrollBar().sizeHint().height() if wide else 0
     table.setFixedHeight(max(rows, 1) * _ROW + header.sizeHint().height() + bar + 6)
+
+
+def _verdict(text: str, q: float, sentence: str) -> Any:
+    """A figure of a test: bold where it is a finding, with the sentence as a tooltip."""
+    item = _number(text)
+    font = item.font()
+    font.setBold(not math.isnan(q) and q <= CHANCE)
+    item.setFont(font)
+    item.setToolTip(sentence)
+    return item
 
 
 def _number(text: str) -> Any:

@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, word_color
-from cell_curator.io.images import natural_key
+from cell_curator.core.doses import in_order
 from cell_curator.link.colors import scale_colors, value_limits
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ def words_for(frame: pd.DataFrame, by: str, names: dict[int, str]) -> list[tuple
         present = set(frame["verdict"])
         return [(verdict, color) for verdict, color in VERDICT_COLORS.items() if verdict in present]
     if by in ("condition", "image"):
-        order = sorted(set(frame[by]), key=str)
+        place = {word: number for number, word in enumerate(in_order(str(value) for value in set(frame[by])))}
+        order = sorted(set(frame[by]), key=lambda value: place[str(value)])
         return [(names.get(value, str(value) or "no condition"), word_color(i)) for i, value in enumerate(order)]
     if by == "cluster":
         return []
@@ -166,7 +167,7 @@ def cluster_shares(frame: pd.DataFrame) -> pd.DataFrame:
     """
     counted = frame[frame["verdict"] != "rejected"]
     table = pd.crosstab(counted["cluster"], counted["condition"])
-    table = table[sorted(table.columns, key=natural_key)]  # dose_2 before dose_10
+    table = table[in_order(table.columns)]
     cells = table.sum(axis=1)
     shares = table.div(cells.where(cells > 0, 1), axis=0) * 100
     shares.insert(0, "cells", cells)

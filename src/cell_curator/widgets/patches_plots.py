@@ -9,6 +9,7 @@ import pyqtgraph as pg
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from cell_curator.core.colors import to_hex, word_color
+from cell_curator.core.doses import in_order
 from cell_curator.widgets import style
 from cell_curator.widgets.loss_plot import bare_plot
 
@@ -53,7 +54,7 @@ class SizePlots(QWidget):
                 plot.getAxis(side).enableAutoSIPrefix(False)
                 plot.getAxis(side).setTextPen(quiet)
         found = [one for one in study.histograms if one.quantity == quantity]
-        order = sorted({one.condition for one in found}, key=str)
+        order = in_order(one.condition for one in found)
         said = []
         for one in found:
             color = to_hex(word_color(order.index(one.condition)))
