@@ -261,8 +261,8 @@ def assign(grey: Grey, model: PixelModel, params: KmeansParameters, *, block: in
         cells = np.isin(np.arange(len(model.centres)), model.cells)
         mean, spread, centres = (part.astype(np.float32) for part in (model.mean, model.spread, model.centres))
         for rows, features in _bands(evened(grey, params), params.scale_px, block):
-            points = (_scaled(features, model.level) - mean) / spread
-            away = np.stack([((points - centre) ** 2).sum(axis=-1) for centre in centres])
+            planes = np.ascontiguousarray(np.moveaxis((_scaled(features, model.level) - mean) / spread, -1, 0))
+            away = np.stack([_distance(planes, centre) for centre in centres])
             groups[rows] = away.argmin(axis=0)
             if cells.all():
                 score[rows] = 1.0
@@ -270,6 +270,12 @@ def assign(grey: Grey, model: PixelModel, params: KmeansParameters, *, block: in
                 ground, cell = away[~cells].min(axis=0), away[cells].min(axis=0)
                 score[rows] = ground / np.maximum(ground + cell, 1e-12)
     return PixelCover(groups, score, cleaned(score, params), model)
+
+
+def _distance(planes: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared distance to a centre; by feature, since a sum over three neighbours in memory takes ten times longer."""
+    first, second, third = (plane - value for plane, value in zip(planes, centre, strict=True))
+    return np.asarray(first * first + second * second + third * third)
 
 
 def cleaned(score: Grey, params: KmeansParameters) -> NDArray[np.bool_]:
