@@ -73,10 +73,13 @@ def decoder(size: int, channels: int, params: VaeParameters, inputs: int) -> Any
     """The layers from ``inputs`` numbers to logits."""
     from torch import nn
 
+    from cell_curator.engines.vae.doubling import Doubling
+
     edges, steps = _plan(size, channels, params.width)
     layers: list[Any] = []
     for few, many in reversed(steps):
-        layers += [nn.BatchNorm2d(many), nn.LeakyReLU(0.1), nn.ConvTranspose2d(many, few, 4, stride=2, padding=1)]
+        layers += [nn.BatchNorm2d(many), nn.LeakyReLU(0.1), nn.ConvTranspose2d(many, few, 4, 2, 1, bias=False)]
+    layers[-1] = Doubling(steps[0][1], channels)  # the others need no bias: the next layer takes it out again
     first = (steps[-1][1], edges[-1], edges[-1])
     return nn.Sequential(nn.Linear(inputs, first[0] * first[1] * first[2]), nn.Unflatten(1, first), *layers)
 
