@@ -11,8 +11,9 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _no_foreign_models(tmp_path_factory, monkeypatch):
-    """Tests see the bundled models only, never those of the person who runs them."""
+    """Tests see the bundled models only, never those of the person who runs them, nor what is kept for them."""
     monkeypatch.setenv("CELL_CURATOR_MODELS", str(tmp_path_factory.getbasetemp() / "models"))
+    monkeypatch.setenv("CELL_CURATOR_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ is done to each image is the caller's; so is anything that a project remembers.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -251,15 +252,37 @@ def evaluate_folders(predicted: Path | str, truth: Path | str) -> Job[Evaluation
 
 
 def label_files(root: Path) -> dict[str, Path]:
-    """Label files by stem, without the endings that other programs give to masks."""
+    """Label files by stem, without the endings that other programs give to masks.
+
+    A folder with a picture for each nucleus is one of them, see `formats.dsb2018`.
+    """
     if not root.exists():
         raise UserError(f"{root}: does not exist; check the path")
     if root.is_file():
         return {_bare(root.with_suffix("").name): root}
-    files = [p for p in root.rglob("*") if p.suffix.lower() in _LABEL_SUFFIXES and not p.name.startswith(".")]
-    if not files:
+    files, nuclei = _walk(root)
+    if not files and not nuclei:
         raise UserError(f"{root}: holds no label images; give a folder with TIFF or PNG labels")
-    return {_bare(path.relative_to(root).with_suffix("").as_posix()): path for path in sorted(files)}
+    named = {_bare(path.relative_to(root).with_suffix("").as_posix()): path for path in sorted(files)}
+    return named | nuclei
+
+
+def _walk(root: Path) -> tuple[list[Path], dict[str, Path]]:
+    """Label files below ``root``, and folders of nuclei by the name of their image."""
+    from cell_curator.io.formats import dsb2018  # which is built on this module
+
+    files: list[Path] = []
+    nuclei: dict[str, Path] = {}
+    for place, folders, names in os.walk(root):
+        here = Path(place)
+        if "masks" in folders and dsb2018.is_folder(here):
+            below = here.relative_to(root).as_posix()
+            nuclei[dsb2018.name_in(here, "" if below == "." else below)] = here
+            folders.clear()
+            continue
+        folders.sort()
+        files += [here / n for n in names if Path(n).suffix.lower() in _LABEL_SUFFIXES and not n.startswith(".")]
+    return files, nuclei
 
 
 def _bare(stem: str) -> str:
