@@ -462,3 +462,46 @@ def test_verdicts_given_while_cells_are_scored_stay(session, monkeypatch):
     assert frame.loc[painted, ["verdict", "revision"]].tolist() == ["edited", 2]
     assert gone not in frame.index
     assert frame["score"].drop(painted).notna().all()
+
+
+def test_a_run_that_fails_leaves_the_project_as_it_was(session):
+    def fails(target, /, **arguments):
+        if target.endswith((":map_cells", ":regroup")):
+            raise UserError("the worker ran out of memory")
+        return (yield from inline(target, **arguments))
+
+    session.execute = fails
+    before, stored = dict(session.project.settings()), session.embedding
+    with pytest.raises(UserError, match="memory"):
+        drive(mapping.embed(session, parameters=(QUICK.model_copy(update={"latent": 9}), PatchParameters(size=32))))
+    with pytest.raises(UserError, match="memory"):
+        drive(mapping.recluster(session, ClusterParameters(k=7)))
+    assert session.project.settings() == before
+    assert session.embedding is stored
+
+
+def test_parameters_become_the_projects_with_the_map_they_made(session):
+    chosen = (QUICK.model_copy(update={"latent": 3, "steps": 2}), PatchParameters(size=32))
+    drive(mapping.embed(session, parameters=chosen))
+    assert (session.get(VaeParameters), session.get(PatchParameters)) == chosen
+    assert session.embedding.latent.shape == (64, 3)
+    assert session.embedding.detail["parameters"]["PatchParameters"]["size"] == 32
+    drive(mapping.recluster(session, ClusterParameters(method="kmeans", k=3)))
+    assert session.get(ClusterParameters).k == 3
+    assert len(session.embedding.cluster_names) == 3
+
+
+def test_what_a_stopped_training_was_asked_for_is_kept_with_it(session):
+    chosen = QUICK.model_copy(update={"steps": 2000, "latent": 5})
+    job = mapping.embed(session, parameters=(chosen, PatchParameters(size=32)))
+    next(job)
+    job.close()
+    assert session.get(VaeParameters) == QUICK  # nothing was learned yet
+    job = mapping.embed(session, parameters=(chosen, PatchParameters(size=32)))
+    for progress in job:
+        if progress.payload is not None and progress.payload.step > 100:
+            break
+    job.close()
+    drive(mapping.keep(session))
+    assert session.embedding.latent.shape == (64, 5)
+    assert session.embedding.detail["parameters"]["PatchParameters"]["size"] == 32

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.clustering import Clustering, match_clusters
+from cell_curator.core.jobs import UserError
 from cell_curator.io.project import Change
 from cell_curator.io.records import StoredEmbedding
 
@@ -130,6 +131,19 @@ def error_per_pixel(error: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDA
     """``map_error``: what the network could not draw of each cell, over the pixels of the cell."""
     pixels = masks.reshape(len(masks), -1).sum(axis=1) if len(masks) else np.zeros(0)
     return np.asarray(error, np.float64) / np.maximum(pixels, 1)
+
+
+def map_of(session: Session) -> StoredEmbedding:
+    """The map as it is stored.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    if session.embedding is None:
+        raise UserError("there is no map yet; make the map first")
+    return session.embedding
 
 
 def map_network(session: Session) -> Path | None:

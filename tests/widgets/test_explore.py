@@ -113,7 +113,8 @@ def test_going_on_from_a_network_can_be_compared_with_learning_afresh(
 ):
     asked = []
 
-    def learning(_session, start=None, *, compare=False):
+    def learning(_session, start=None, *, compare=False, parameters=()):
+        assert parameters == dock.learning.settings_now()
         asked.append((start, compare))
         yield Progress(0.5, "learning")
         return mapping.MapReport(8, 3, "latent", {}, ())
@@ -159,7 +160,8 @@ def test_what_going_on_from_a_network_gained_is_said(dock):
 
 
 def test_the_number_of_groups_is_suggested_with_reasons(dock, monkeypatch, wait_for_job):
-    def suggest(_session):
+    def suggest(_session, parameters):
+        assert parameters == dock.forms[1].value()
         yield Progress(0.5, "trying")
         table = pd.DataFrame({"bic": [3.0], "silhouette": [0.5], "stability": [0.9]}, index=pd.Index([5], name="k"))
         return KSuggestion(table, 5, "5 clusters: BIC is lowest at 5", ("also stable: 3",))

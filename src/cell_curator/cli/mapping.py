@@ -10,7 +10,7 @@ import typer
 
 from cell_curator.cli.arguments import CLUSTERS, LEARNING, MAP, PATCHES, Project
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
-from cell_curator.cli.projects import map_data, open_session, put
+from cell_curator.cli.projects import map_data, open_session
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError
@@ -73,13 +73,14 @@ def embed(
             _only(typed, "--regroup" if regroup else "--suggest", VaeParameters, MapParameters, PatchParameters)
         if suggest:
             return _suggested(follow(mapping.suggest(session, typed.over(session.get(ClusterParameters)))))
-        put(session, typed, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
         if refresh:
             made = follow(mapping.refresh(session))
         elif regroup:
-            made = follow(mapping.recluster(session))
+            made = follow(mapping.recluster(session, typed.over(session.get(ClusterParameters))))
         else:
-            made = follow(mapping.embed(session, start, compare=compare))
+            models = (PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+            chosen = [typed.over(session.get(model)) for model in models]
+            made = follow(mapping.embed(session, start, compare=compare, parameters=chosen))
         judged = follow(judge(session))
         path = save_clusters(session, session.folder / "clusters.csv")
         network = mapping.map_network(session)

@@ -84,7 +84,7 @@ def find_images(source: Path | str) -> list[tuple[Path, str]]:
     """Image files under ``source`` with the condition of each, in natural order.
 
     The condition is the name of the first sub-folder; files at the top, and those in a folder
-    called ``images`` or as the file itself, have the condition ``""``. Hidden files, masks that Cellpose or this
+    called ``images`` or ``NAME/images/NAME.png``, have the condition ``""``. Hidden files, masks that Cellpose or this
     program wrote (``*_masks.*``, ``*_seg.*``), folders of labels, and project folders are left out.
 
     Raises
@@ -107,7 +107,7 @@ def find_images(source: Path | str) -> list[tuple[Path, str]]:
 
 
 def _condition(parts: tuple[str, ...]) -> str:
-    own = parts[0] == Path(parts[-1]).stem  # a folder for each image, as in the Data Science Bowl
+    own = len(parts) > 2 and parts[0] == Path(parts[-1]).stem  # ID/images/ID.png, as in the Data Science Bowl
     return "" if own or len(parts) == 1 or parts[0].lower() == "images" else parts[0]
 
 

@@ -98,7 +98,7 @@ def _trend(made: Comparison) -> str:
     many = f"all {made.trend.arrangements:,}" if made.trend.exact else f"{made.trend.arrangements:,} random"
     return (
         f"Conditions are amounts, {' < '.join(made.trend.doses)}: whether the share of a cluster rises or falls with "
-        f"them was tested by rank correlation (Spearman) over {made.unit}s, {many} arrangements, p corrected after Holm."
+        f"them was tested by rank correlation (Spearman) over {made.unit}s, {many} arrangements, corrected after Holm."
     )
 
 

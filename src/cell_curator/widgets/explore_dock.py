@@ -9,7 +9,6 @@ from qtpy.QtWidgets import QWidget
 
 from cell_curator import mapping
 from cell_curator.core.patches import PatchParameters
-from cell_curator.engines.vae import VaeParameters
 from cell_curator.widgets import map_doors
 from cell_curator.widgets.controls import tool_row
 from cell_curator.widgets.dock import Connections, Dock
@@ -183,14 +182,12 @@ class ExploreDock(Dock):
         session = self.session
         if session is None:
             return
-        self.learning.put(session)
         self.learning.clear()
         start = self.learning.started_from(session)
         if start is not None:
             self.learning.show_before(session)
-        self.run(
-            "Making the map", partial(mapping.embed, session, start, compare=self.learning.compares()), self._mapped
-        )
+        how = {"compare": self.learning.compares(), "parameters": self.learning.settings_now()}
+        self.run("Making the map", partial(mapping.embed, session, start, **how), self._mapped)
 
     def refresh(self) -> None:
         """Look again at the cells that changed."""
@@ -204,13 +201,13 @@ class ExploreDock(Dock):
 
     def _regroup(self) -> None:
         if self.session is not None:
-            self.guard(partial(self.learning.put, self.session))
-            self.run("Grouping the cells", self.session.recluster, self._mapped)
+            job = partial(mapping.recluster, self.session, self.learning.grouping())
+            self.run("Grouping the cells", job, self._mapped)
 
     def _suggest(self) -> None:
         if self.session is not None:
-            self.guard(partial(self.learning.put, self.session))
-            self.run("Trying numbers of groups", partial(mapping.suggest, self.session), self.learning.show_suggestion)
+            job = partial(mapping.suggest, self.session, self.learning.grouping())
+            self.run("Trying numbers of groups", job, self.learning.show_suggestion)
 
     def _mapped(self, report: MapReport) -> str:
         parts = [f"{report.cells} cells on the map in {report.clusters} clusters", self.learning.gain(), *report.notes]
@@ -226,7 +223,7 @@ class ExploreDock(Dock):
 
     def _progressed(self, progress: Progress) -> None:
         session, payload = self.session, progress.payload
-        if session is None or not self.learning.take(payload, session.get(VaeParameters).latent):
+        if session is None or not self.learning.take(payload):
             return
         preview, link = getattr(payload, "preview", None), self.bench.link
         if preview is not None and link is not None:

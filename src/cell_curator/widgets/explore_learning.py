@@ -19,6 +19,7 @@ from cell_curator.widgets.loss_plot import LossPlot, PartsPlot
 
 if TYPE_CHECKING:
     from cell_curator.core.cluster_count import KSuggestion
+    from cell_curator.core.parameters import Parameters
     from cell_curator.session import Session
 
 AFRESH, THIS_MAP, FILE = "nothing: learn afresh", "the network of this map", "a network in a file…"
@@ -112,10 +113,14 @@ class LearningPanel(QWidget):
         self.start.set_value(AFRESH)
         self.fit(session, busy=False)
 
-    def put(self, session: Session) -> None:
-        """Store the settings with the project."""
-        for form in self.forms:
-            session.put(form.value())
+    def settings_now(self) -> tuple[Parameters, ...]:
+        """All settings as they stand in the forms; the project takes them over with the map they make."""
+        return tuple(form.value() for form in self.forms)
+
+    def grouping(self) -> ClusterParameters:
+        """How cells are grouped, as it stands in the form."""
+        value: ClusterParameters = self.forms[1].value()
+        return value
 
     def show_patches(self, parameters: PatchParameters) -> None:
         """The way patches are cut was set elsewhere."""
@@ -127,8 +132,7 @@ class LearningPanel(QWidget):
 
     def show_suggestion(self, found: KSuggestion) -> str:
         """Take a number of groups over into the form, with the reason; returns the line of state."""
-        parameters: ClusterParameters = self.forms[1].value()
-        self.forms[1].set_value(parameters.model_copy(update={"k": found.k}))
+        self.forms[1].set_value(self.grouping().model_copy(update={"k": found.k}))
         self.k_why.setText(". ".join((found.why, *found.notes)) + ".")
         self.k_why.setToolTip(found.table.round(2).to_string())
         self.k_why.show()
@@ -175,14 +179,14 @@ class LearningPanel(QWidget):
         self.parts.clear()
         self.said.clear()
 
-    def take(self, payload: Any, features: int) -> bool:
+    def take(self, payload: Any) -> bool:
         """Show what a training step reported; False if ``payload`` is something else."""
         if not self.plot.take(payload):
             return False
         self.parts.take(payload)
         active = getattr(payload, "active", None)
         if active is not None:
-            self.said.setText(f"{active} of {features} learned features tell cells apart")
+            self.said.setText(f"{active} of {self.forms[3].value().latent} learned features tell cells apart")
         self.curve.set_open(True)
         return True
 
