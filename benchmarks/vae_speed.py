@@ -29,7 +29,7 @@ from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.vae.arithmetic import quick_arithmetic
 from cell_curator.engines.vae.material import prepare
 from cell_curator.engines.vae.model import VaeModel, batches, describe, encode
-from cell_curator.engines.vae.network import build
+from cell_curator.engines.vae.network import Network, build
 from cell_curator.engines.vae.training import Run, train
 
 GOAL_SPEED, GOAL_SECONDS = 2.0, 10.0
@@ -72,7 +72,7 @@ def plain(images: NDArray[np.float32], params: VaeParameters) -> Callable[[int],
 
     torch.manual_seed(params.seed)
     network = build(params, images.shape[-1])
-    network.modules["decoder"][-1] = plain_layer(network.modules["decoder"][-1])
+    made_plain(network)
     optimiser = torch.optim.Adam(network.modules.parameters(), lr=params.learning_rate)
     loader = DataLoader(TensorDataset(torch.from_numpy(images)[:, None]), params.batch, shuffle=True, drop_last=True)
 
@@ -100,13 +100,16 @@ def plain(images: NDArray[np.float32], params: VaeParameters) -> Callable[[int],
     return steps
 
 
-def plain_layer(ours: Any) -> Any:
-    """The layer of PyTorch that our last one is a quicker form of, with its weights."""
-    from torch.nn import ConvTranspose2d
+def made_plain(network: Network) -> None:
+    """Give the network the layers one would write first, with the weights that it has."""
+    from torch.nn import ConvTranspose2d, LeakyReLU
 
-    layer = ConvTranspose2d(*ours.weight.shape[:2], 4, stride=2, padding=1)
-    layer.load_state_dict(ours.state_dict())
-    return layer
+    last = network.modules["decoder"][-1]
+    network.modules["decoder"][-1] = ConvTranspose2d(*last.weight.shape[:2], 4, stride=2, padding=1)
+    network.modules["decoder"][-1].load_state_dict(last.state_dict())
+    for layer in network.modules.modules():
+        if isinstance(layer, LeakyReLU):
+            layer.inplace = False
 
 
 def learning(images: NDArray[np.float32], rounds: int, steps: int, threads: int) -> dict[str, Any]:

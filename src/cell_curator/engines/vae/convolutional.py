@@ -60,7 +60,11 @@ def encoder(size: int, channels: int, params: VaeParameters) -> dict[str, Any]:
     edges, steps = _plan(size, channels, params.width)
     layers: list[Any] = []
     for few, many in steps:
-        layers += [nn.Conv2d(few, many, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(many), nn.LeakyReLU(0.1)]
+        layers += [
+            nn.Conv2d(few, many, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(many),
+            nn.LeakyReLU(0.1, inplace=True),
+        ]
     flat = steps[-1][1] * edges[-1] ** 2
     return {
         "encoder": nn.Sequential(*layers, nn.Flatten()),
@@ -78,7 +82,11 @@ def decoder(size: int, channels: int, params: VaeParameters, inputs: int) -> Any
     edges, steps = _plan(size, channels, params.width)
     layers: list[Any] = []
     for few, many in reversed(steps):
-        layers += [nn.BatchNorm2d(many), nn.LeakyReLU(0.1), nn.ConvTranspose2d(many, few, 4, 2, 1, bias=False)]
+        layers += [
+            nn.BatchNorm2d(many),
+            nn.LeakyReLU(0.1, inplace=True),
+            nn.ConvTranspose2d(many, few, 4, 2, 1, bias=False),
+        ]
     layers[-1] = Doubling(steps[0][1], channels)  # the others need no bias: the next layer takes it out again
     first = (steps[-1][1], edges[-1], edges[-1])
     return nn.Sequential(nn.Linear(inputs, first[0] * first[1] * first[2]), nn.Unflatten(1, first), *layers)
