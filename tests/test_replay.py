@@ -42,6 +42,7 @@ def worked(session):  # noqa: F811
     drive(session.segment([second], (0, 0, 60, 80)))
     drive(session.score_outliers())
     session.set_condition([first], "drug 'x'")
+    session.set_pixel_size([first], 0.65)
     mark(session, first, REVIEWED, [(0, 0), (0, 40), (30, 40)])
     mark(session, first, REVIEWED)
     session.undo()
@@ -72,7 +73,8 @@ def test_the_script_does_the_same_work_on_a_fresh_project(worked, tmp_path):
         assert [(r.image_id, r.kind, r.corners) for r in again.regions()] == [
             (r.image_id, r.kind, r.corners) for r in worked.regions()
         ]
-        assert [(r.name, r.condition) for r in again.images] == [(r.name, r.condition) for r in worked.images]
+        told = [(r.name, r.condition, r.pixel_size_um) for r in worked.images]
+        assert [(r.name, r.condition, r.pixel_size_um) for r in again.images] == told
         for mine, theirs in zip(_state(again)[0], _state(worked)[0], strict=True):
             np.testing.assert_array_equal(mine, theirs)
         now, before = _state(again)[1], _state(worked)[1]

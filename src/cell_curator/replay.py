@@ -122,6 +122,10 @@ class Replay:
         """Put images under another condition."""
         self.session.set_condition([self._image(image) for image in images], condition)
 
+    def pixel_size(self, images: Sequence[str], pixel_size_um: float | None) -> None:
+        """Say how large a pixel of images is."""
+        self.session.set_pixel_size([self._image(image) for image in images], pixel_size_um)
+
     def turn(self, image: str, angle_deg: float | None) -> None:
         """Turn one image by hand."""
         self.session.set_turn(self._image(image), angle_deg)
@@ -297,6 +301,7 @@ _LINES: Mapping[str, Callable[[Entry], str]] = {
     "rename type": lambda detail: _call("rename_type", detail["from"], detail["to"]),
     "predict types": lambda detail: _call("predict_types", detail["model"], detail["at_least"]),
     "condition": lambda detail: _call("condition", detail["images"], detail["condition"]),
+    "pixel size": lambda detail: _call("pixel_size", detail["images"], detail["pixel_size_um"]),
     "remove images": lambda detail: _call("remove_images", detail["images"]),
     "turn": lambda detail: _call("turn", detail["image"], detail["angle_deg"]),
     "refresh map": lambda detail: _call("refresh_map"),

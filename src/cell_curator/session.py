@@ -347,6 +347,13 @@ class Session:
             names = [record.name for record in records]
             self.commit(Change("condition", {"images": names, "condition": condition}, images=records, cells=rows))
 
+    def set_pixel_size(self, image_ids: Iterable[int], pixel_size_um: float | None) -> None:
+        """Say how large a pixel of these images is, in µm; None if that is not known."""
+        with self._lock:
+            records = tuple(replace(self.image(i), pixel_size_um=pixel_size_um) for i in image_ids)
+            names = [record.name for record in records]
+            self.commit(Change("pixel size", {"images": names, "pixel_size_um": pixel_size_um}, images=records))
+
     def set_turn(self, image_id: int, angle_deg: float | None) -> None:
         """Turn one image by hand, counter-clockwise; None leaves it to the recipe again."""
         turns = self.get(Turns).with_hand(image_id, angle_deg)

@@ -79,6 +79,8 @@ class ViewerLink:
         self.labels = LabelsBinder(session, viewer, later=later)
         self.points = PointsBinder(session, viewer, later=later)
         self.lasso = Lasso(session, self._in_reach)
+        self.mouse_taken = False
+        """Whether another gesture has the mouse, so that a click chooses no cell."""
         self.regions = RegionsBinder(session, viewer, later=later)
         self._background = background
         self._ring = Ring(viewer)
@@ -359,7 +361,7 @@ class ViewerLink:
             self.hovered.emit(over)
 
     def _is_drawing(self, viewer: Any) -> bool:
-        if self.lasso.on:
+        if self.lasso.on or self.mouse_taken:
             return True
         if viewer is not self.viewer:
             return False

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QComboBox,
@@ -71,6 +71,7 @@ class Dock(QWidget):
     """Whether the body has something that takes all the room there is."""
     keys: tuple[tuple[str, str], ...] = ()
     """(key, what it does) of this dock, for the list of all keys."""
+    _wanted: QWidget | None = None
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -153,6 +154,15 @@ class Dock(QWidget):
         shortcut.activated.connect(slot)
         shortcut.activatedAmbiguously.connect(slot)  # two docks in view that both know the key
 
+    def bring(self, widget: QWidget) -> None:
+        """Scroll to a part of the body, once it has its size."""
+        self._wanted = widget
+        QTimer.singleShot(0, self._bring_wanted)
+
+    def _bring_wanted(self) -> None:
+        if self._wanted is not None:
+            self._scroll.ensureWidgetVisible(self._wanted)
+
     def sizeHint(self) -> QSize:  # noqa: N802
         """As wide as a dock should be; the height is the window's business."""
         return QSize(_WIDTH, 560)
@@ -160,10 +170,10 @@ class Dock(QWidget):
     def _assemble(self) -> None:
         content = QWidget()
         content.setLayout(self.body)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(content)
         page = QWidget()
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -171,7 +181,7 @@ class Dock(QWidget):
         layout.addWidget(self.header)
         layout.addWidget(line())
         layout.addLayout(self.pinned)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(self._scroll, 1)
         layout.addWidget(self.primary)
         self._pages = QStackedWidget()
         self._pages.addWidget(EmptyPage(self))

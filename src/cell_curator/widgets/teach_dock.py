@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from cell_curator.comparing import Doubt, doubtful
 from cell_curator.core.regions import HOLDOUT, REVIEWED
@@ -45,7 +44,6 @@ class TeachDock(Dock):
 
     _guide: Guide | None = None
     _preview: ModelOutlines | None = None
-    _wanted: QWidget | None = None
     _taken: Any = None
     _plain_tip = ""
 
@@ -213,7 +211,7 @@ class TeachDock(Dock):
         if not self.learning.take(progress.payload):
             return
         if hidden and not self.learning.plot.isHidden():
-            self._bring(self.learning.told)
+            self.bring(self.learning.told)
         if getattr(progress.payload, "preview", None) is not None:
             self._show_preview(progress.payload)
 
@@ -230,18 +228,8 @@ class TeachDock(Dock):
         if self._preview is not None:
             self._preview.remove()
 
-    def _bring(self, widget: QWidget) -> None:
-        """Scroll to a part, once it has its size."""
-        self._wanted = widget
-        QTimer.singleShot(0, self._scroll)
-
-    def _scroll(self) -> None:
-        area = self.body.parentWidget().parentWidget().parentWidget()
-        if isinstance(area, QScrollArea) and self._wanted is not None:
-            area.ensureWidgetVisible(self._wanted)
-
     def _learned(self, made: Round) -> str:
-        self._bring(self.judging.use)
+        self.bring(self.judging.use)
         notes = made.detail.get("notes") or ()
         return f"{made.detail['title']} is learned" + (f"; {notes[0]}" if notes else "")
 
@@ -256,7 +244,7 @@ class TeachDock(Dock):
 
     def _compared(self) -> None:
         self._walk(self.judging.differences)
-        self._bring(self.judging.enough)
+        self.bring(self.judging.enough)
 
     # ------------------------------------------------------------------ where to go on
 
@@ -270,7 +258,7 @@ class TeachDock(Dock):
         self.doubts.show_places([Place(one.image_id, one.corners, one.text, framed=True) for one in found])
         self._walk(self.doubts)
         self._fit()
-        self._bring(self.doubts)
+        self.bring(self.doubts)
         return f"{len(found)} place{'s'[: len(found) != 1]}, the least sure first; N goes to the next"
 
     def _take_me(self) -> None:

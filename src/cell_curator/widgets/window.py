@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 from cell_curator.core.jobs import UserError
 from cell_curator.session import Session
 from cell_curator.widgets import style
+from cell_curator.widgets.confluency_dock import ConfluencyDock
 from cell_curator.widgets.correct_dock import CorrectDock
 from cell_curator.widgets.dock import Dock
 from cell_curator.widgets.explore_dock import ExploreDock
@@ -48,10 +49,11 @@ DOCKS: tuple[type[Dock], ...] = (
     ReviewDock,
     PatchesDock,
     ExploreDock,
+    ConfluencyDock,
 )
 NAME = "Cell Curator"
 _SETTLE_S = 20.0
-_TITLES_A_ROW = 4
+_TITLES_A_ROW = 5
 
 
 class AllDocks(QWidget):

@@ -1,0 +1,392 @@
+"""The Confluency dock: how far cells cover the image on screen, all images, and when to act."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QWidget
+
+from cell_curator import confluency
+from cell_curator.core.confluency import ConfluencyParameters
+from cell_curator.core.jobs import UserError
+from cell_curator.core.pixel_clusters import KmeansParameters
+from cell_curator.core.regions import REVIEWED
+from cell_curator.link.confluency import CoverLayers
+from cell_curator.widgets.confluency_all import AllCovers, save_tables
+from cell_curator.widgets.confluency_groups import AUTO, MOST, GroupButtons
+from cell_curator.widgets.confluency_live import LiveCover, Shown
+from cell_curator.widgets.confluency_results import size_in_words
+from cell_curator.widgets.controls import Fold, NumberEdit, push_button, stacked, tool_row
+from cell_curator.widgets.dock import Connections, Dock, line
+from cell_curator.widgets.form import ParametersForm
+
+if TYPE_CHECKING:
+    from cell_curator.core.confluency import Confluency
+    from cell_curator.session import Session
+
+KMEANS, CELLS = "kmeans", "masks"
+_METHODS = (
+    (KMEANS, "Groups of pixels", "Rough pixels are cells, calm ones are ground; nothing needs to be learned", "Alt+1"),
+    (CELLS, "Cells found", "What the cells that were found, and count, cover together", "Alt+2"),
+)
+FOLDER = "confluency"
+"""Folder of a project into which the numbers and masks of all images are written."""
+_PUT_MS = 400
+_TILES = (
+    "A method may find too much or too little everywhere. Mark a few regions and draw the cells in them (Correct tab): "
+    "there your cells are the truth, and the percentages of all images are corrected by them."
+)
+
+
+class ConfluencyDock(Dock):
+    """A live look at the image on screen, then a table and a curve of all images."""
+
+    title = "Confluency"
+    keys = (
+        ("Alt+1, 2", "by groups of pixels, by the cells found"),
+        ("1–9, 0", "group 1 to 10 is cells, or ground; as a click in the image"),
+        ("Alt+A", "choose the groups automatically"),
+        ("C", "show or hide what counts as covered"),
+        ("G", "mark a region whose cells you drew by hand (Esc: done)"),
+        ("Ctrl+Return", "measure all images"),
+        ("Ctrl+E", "save the table as CSV"),
+    )
+
+    _layers: CoverLayers | None = None
+    _report: confluency.CoverReport | None = None
+    _measured: tuple[Any, ...] = ()
+
+    def build(self) -> None:
+        """Method, groups and settings, the number, then all images."""
+        methods, self.methods = tool_row(_METHODS, self._method_chosen)
+        self.methods[KMEANS].setChecked(True)
+        self.pinned.addWidget(methods)
+        self.live = LiveCover(self.bench, self)
+        self.live.shown.connect(self._shown)
+        self.live.failed.connect(self._failed)
+        self.groups = GroupButtons()
+        self.groups.chosen.connect(self._groups_chosen)
+        self.form = ParametersForm(KmeansParameters, hidden=("cells",))
+        self.form.changed.connect(self._edited)
+        self.say = ParametersForm(ConfluencyParameters)
+        self.say.changed.connect(self._edited)
+        self.pixel = NumberEdit(float, minimum=0, maximum=1000, step=0.01, unit="µm", zero="not known")
+        self.pixel.setToolTip("Edge of a pixel; for all images of the project")
+        self.pixel.changed.connect(self._pixel_size_given)
+        self.percent, self.about = QLabel(), QLabel()
+        self.percent.setObjectName("heading")
+        self.about.setWordWrap(True)
+        self.results = AllCovers(self.bench.viewer)
+        self.results.table.picked.connect(self._go_to)
+        self.results.export_asked.connect(self._export)
+        parts = (
+            self.percent,
+            self.about,
+            line(),
+            self.groups,
+            self.form,
+            self.say,
+            self._build_pixel(),
+            self._build_tiles(),
+        )
+        for part in (*parts, self.results):
+            self.body.addWidget(part)
+        self.primary.setText("Measure all images")
+        self.primary.setToolTip("With these settings; table, curve and masks are kept with the project (Ctrl+Return)")
+        self._put_later = QTimer(self)
+        self._put_later.setSingleShot(True)
+        self._put_later.setInterval(_PUT_MS)
+        self._put_later.timeout.connect(partial(self.guard, self._put))
+        self._bind_keys()
+
+    def _build_pixel(self) -> QWidget:
+        made = QWidget()
+        row = QHBoxLayout(made)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("Size of a pixel"))
+        row.addWidget(self.pixel, 1)
+        return made
+
+    def _build_tiles(self) -> QWidget:
+        text = QLabel(_TILES)
+        text.setObjectName("quiet")
+        text.setWordWrap(True)
+        self.tile = push_button(
+            "Mark a region…", "Drag a rectangle over the image in which every cell is drawn (G)", self._mark
+        )
+        self.tile.setCheckable(True)
+        self.tiles = Fold("More: correct by regions drawn by hand", stacked(text, self.tile))
+        return self.tiles
+
+    def _bind_keys(self) -> None:
+        for number in range(MOST):
+            self.add_key(str((number + 1) % MOST), partial(self._toggle, number))
+        for key, slot in (
+            *((key, self.methods[name].click) for name, _, _, key in _METHODS),
+            ("Alt+A", self.groups.choose_automatic),
+            ("C", self._blink),
+            ("G", self.tile.click),
+            ("Esc", self._put_down),
+            ("Ctrl+Return", self.primary.click),
+            ("Ctrl+E", self._export),
+        ):
+            self.add_key(key, slot)
+
+    # ------------------------------------------------------------------ following the session
+
+    def opened(self, session: Session, links: Connections) -> None:
+        """Show this project's settings and the image on screen."""
+        self._report = None
+        self._show_report()
+        self.form.set_value(session.get(KmeansParameters))
+        self.say.set_value(session.get(ConfluencyParameters))
+        link = self.bench.link
+        if link is not None:
+            self._layers = CoverLayers(self.bench.viewer, link)
+            links.add(self._layers.clicked, self._toggle)
+            links.add(link.shown, self._image_shown)
+        for signal in (session.events.labels_changed, session.events.cells_changed):
+            links.add(signal, self._cells_changed)
+        links.add(session.events.images_changed, self._look)
+        links.add(session.events.parameters_changed, self._parameters_changed)
+        self._look()
+
+    def closed(self) -> None:
+        """Stop what is live."""
+        self._put_later.stop()
+        self.live.stop()
+        self._layers = None  # the viewer is emptied by the link
+        self.percent.clear()
+        self.about.clear()
+
+    def themed(self, theme: str) -> None:
+        """The table and the curve paint themselves."""
+        self._show_report()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Look at the image on screen."""
+        super().showEvent(event)
+        self._look()
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802
+        """The image and its cells are as the other docks want them."""
+        super().hideEvent(event)
+        self.live.stop()
+        self._put_down()
+        if self._layers is not None:
+            self._layers.remove()
+
+    @property
+    def method(self) -> str:
+        """The method chosen."""
+        return next(name for name, button in self.methods.items() if button.isChecked())
+
+    @property
+    def parameters(self) -> KmeansParameters | None:
+        """Settings of k-means; None with another method."""
+        found: KmeansParameters = self.form.value()
+        return found if self.method == KMEANS else None
+
+    # ------------------------------------------------------------------ the image on screen
+
+    def _look(self, *_: Any) -> None:
+        by_groups = self.method == KMEANS
+        for part in (self.groups, self.form, self.tiles):
+            part.setVisible(by_groups)
+        session = self.session
+        if session is None or self._layers is None or not self.isVisible():
+            return
+        self._layers.listen(by_groups and session.current_image is not None)
+        if session.current_image is None:
+            self.percent.setText("No image")
+            self.about.setText("Add images in the Images tab first.")
+            return
+        self.pixel.set_value(session.image(session.current_image).pixel_size_um or 0.0)
+        self.live.request(self.parameters, self.say.value())
+
+    def _image_shown(self, _image_id: int) -> None:
+        if self._layers is not None:
+            self._layers.blank()
+        self._look()
+
+    def _shown(self, made: Shown) -> None:
+        session = self.session
+        if session is None or self._layers is None or not self.isVisible():
+            return
+        if (made.groups is None) is (self.method == KMEANS):
+            return  # of the method before
+        self.jobs.show_error("")
+        self._layers.show(made.groups, made.mask, () if made.model is None else made.model.cells)
+        if made.model is not None:
+            self.groups.show_model(made.model, automatic=self.form.value().cells == AUTO)
+        self._say_cover(made, session)
+
+    def _say_cover(self, made: Shown, session: Session) -> None:
+        cover, say = made.cover, self.say.value()
+        taught = self._report.calibration if self._report is not None and self._setting() == self._measured else None
+        if taught is not None:
+            cover = taught.apply(cover)
+        alarm = f" ⚠ alarm from {say.alarm:g} %" if cover.alarming(say) else ""
+        self.percent.setText(f"{cover.percent:.1f} % covered{alarm}")
+        self.about.setText("<br>".join(self._facts(made, cover, session)))
+        if taught is not None and (taught.slope, taught.offset) != (1.0, 0.0):
+            self.about.setText(f"{self.about.text()}<br>corrected by {taught.parts} regions drawn by hand")
+
+    def _facts(self, made: Shown, cover: Confluency, session: Session) -> list[str]:
+        """Lines below the percentage."""
+        if self.method == CELLS and not cover.count:
+            return ["No cells yet: find them in the Segment tab first, or use groups of pixels."]
+        if made.model is not None and made.model.cells and not cover.percent:
+            return ["Nothing is left: lower “Trim edges”, or “Smallest island” under More."]
+        lines, record = [], session.image(made.image_id)
+        if cover.interval is not None:
+            lines.append("95 % interval: {:.1f} to {:.1f} %".format(*cover.interval))
+        height, width = record.shape[1:]
+        lines.append(size_in_words(cover, (height, width)))
+        if cover.count is not None:
+            dense = "" if cover.density is None else f", {cover.density:,.0f} per mm²"
+            lines.append(f"{cover.count:,} cells found{dense}")
+        if record.pixel_size_um is None:
+            lines.append("For µm², give the size of a pixel below.")
+        return lines
+
+    def _failed(self, text: str) -> None:
+        self.percent.setText("")
+        self.about.setText("")
+        self.jobs.show_error(text)
+
+    def _method_chosen(self, _name: str) -> None:
+        self._put_down()
+        self._look()
+
+    def _cells_changed(self, *_: Any) -> None:
+        if self.method == CELLS:
+            self._look()
+
+    def _edited(self, *_: Any) -> None:
+        found = self.form.value()
+        if found.cells != AUTO and len(self.groups.cells) and found.k != self._k:
+            self._set_cells(AUTO)  # other groups: what was chosen means nothing any more
+        self._put_later.start()
+        self._look()
+        self._show_report()
+
+    @property
+    def _k(self) -> int:
+        return sum(not button.isHidden() for button in self.groups.buttons)
+
+    def _groups_chosen(self, cells: str) -> None:
+        self._set_cells(cells)
+        if cells != AUTO and self._layers is not None:
+            self._layers.choose(self.groups.cells)
+        self._put_later.start()
+        self._look()
+
+    def _set_cells(self, cells: str) -> None:
+        self.form.set_value(self.form.value().model_copy(update={"cells": cells}))
+
+    def _pixel_size_given(self, size: float) -> None:
+        if self.session is not None:
+            self.session.set_pixel_size([record.image_id for record in self.session.images], size or None)
+
+    def _toggle(self, number: int) -> None:
+        if self.groups.isVisible():
+            self.groups.toggle(number)
+
+    def _blink(self) -> None:
+        if self._layers is not None:
+            self._layers.visible = not self._layers.visible
+
+    def _put(self) -> None:
+        self._put_later.stop()
+        if self.session is not None:
+            self.session.put(self.form.value())
+            self.session.put(self.say.value())
+
+    def _parameters_changed(self, name: str) -> None:
+        session = self.session
+        forms = {KmeansParameters.__name__: self.form, ConfluencyParameters.__name__: self.say}
+        if session is None or name not in forms or self._put_later.isActive():
+            return
+        stored = session.get(KmeansParameters if forms[name] is self.form else ConfluencyParameters)
+        if stored != forms[name].value():
+            forms[name].set_value(stored)
+            self._look()
+
+    # ------------------------------------------------------------------ regions drawn by hand
+
+    def _mark(self) -> None:
+        link = self.bench.link
+        if link is None or not self.tiles.isVisible():
+            return
+        if self.tile.isChecked():
+            self.tiles.set_open(True)
+            link.regions.draw(REVIEWED)
+            self.jobs.show_state("Drag a rectangle over the image; Esc when you are done")
+        else:
+            self._put_down()
+
+    def _put_down(self) -> None:
+        if self.tile.isChecked():
+            self.tile.setChecked(False)
+            self.jobs.show_state("")
+            if self.bench.link is not None:
+                self.bench.link.regions.put_down()
+
+    # ------------------------------------------------------------------ all images
+
+    def act(self) -> None:
+        """Measure all images."""
+        session = self.session
+        if session is None:
+            return
+        if not session.images:
+            raise UserError("there are no images yet; add some in the Images tab first")
+        self._put()
+        self._measured = self._setting()
+        job = partial(confluency.cover_project, session, session.folder / FOLDER, self.say.value(), self.parameters)
+        self.run("Measuring the cover", job, self._all_measured)
+
+    def _setting(self) -> tuple[Any, ...]:
+        return self.method, self.parameters
+
+    def _all_measured(self, report: confluency.CoverReport) -> str:
+        self._report = report
+        self._show_report()
+        self._look()
+        self.bring(self.results)
+        if report.failed:
+            name, reason = report.failed[0]
+            more = f" (and {len(report.failed) - 1} more)" if len(report.failed) > 1 else ""
+            self.jobs.show_error(f"{name}: {reason}{more}")
+        alarming = len(report.alarming(self.say.value()))
+        alarm = f"; {alarming} reach the alarm" if alarming else ""
+        return f"{len(report.rows)} images measured{alarm}. Table and masks: {self._folder}"
+
+    def _show_report(self) -> None:
+        self.results.show_report(self._report, self.say.value(), stale=self._setting() != self._measured)
+
+    @property
+    def _folder(self) -> Path:
+        assert self.session is not None
+        return self.session.folder / FOLDER
+
+    def _go_to(self, name: str, plane: int | None) -> None:
+        session = self.session
+        if session is None:
+            return
+        for record in session.images:
+            if record.name == name and (plane is None or record.plane == plane):
+                session.show_image(record.image_id)
+                return
+
+    def _export(self) -> None:
+        if self._report is None:
+            self.jobs.show_state("Nothing to save yet: measure all images first")
+            return
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save the table", "confluency.csv", "CSV (*.csv)")
+        if chosen:
+            self.jobs.show_state(self.guard(partial(save_tables, self._folder, Path(chosen))) or "")
