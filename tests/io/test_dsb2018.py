@@ -129,3 +129,9 @@ def test_a_mask_of_another_size_is_named(contest: Path) -> None:
     (contest / "ab12" / "masks" / "0f.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"0f\.png"):
         merged(contest / "ab12")
+
+
+def test_a_folder_of_one_image_named_alike_stays_a_condition(tmp_path: Path) -> None:
+    (tmp_path / "control").mkdir()
+    Image.fromarray(nucleus(1, 9, 1, 9)).save(tmp_path / "control" / "control.png")
+    assert [condition for _, condition in find_images(tmp_path)] == ["control"]
