@@ -89,7 +89,7 @@ def test_the_map_its_network_and_what_it_says_of_cells_are_kept(made):
 def test_size_decides_the_clusters_of_these_cells(made):
     frame = made.cells.frame
     table = made.cells.frame.groupby("condition")["cluster"].mean()
-    assert abs(table["control"] - table["treated"]) > 0.9
+    assert abs(table["control"] - table["treated"]) > 0.8
     top = map_reading.set_apart_by(made, 0).iloc[:3]["measurement"].tolist()
     assert "area" in top
     assert frame["cluster"].nunique() == 2
@@ -369,8 +369,13 @@ def test_a_network_that_was_told_paints_cells_under_another_condition(session):
     drive(mapping.embed(session))
     assert session.embedding.detail["conditions"] == ["control", "treated"]
     cells = _cells(session).index[:3].tolist()
-    before, after = drive(map_reading.counterfactual(session, cells, "treated"))
-    assert before.shape == after.shape == (3, 24, 24)
+    made = drive(map_reading.counterfactual(session, cells[::-1], "treated"))
+    assert set(made.cells) == set(cells)
+    assert made.conditions == ("control",) * 3
+    assert made.are.shape == made.painted.shape == made.otherwise.shape == (3, 24, 24)
+    own = drive(map_reading.counterfactual(session, cells, "control"))
+    np.testing.assert_array_equal(own.painted, own.otherwise)
+    assert (made.painted != made.otherwise).any()
     with pytest.raises(UserError, match="only of control, treated"):
         drive(map_reading.counterfactual(session, cells, "drug"))
     edit(session, session.images[0].image_id, "grow", labels=[1])

@@ -15,7 +15,7 @@ from cell_curator.core.clustering import ClusterParameters, cluster
 from cell_curator.core.jobs import Progress, UserError, drive
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.vae.loss import VaeLoss, reconstruction_error
-from cell_curator.engines.vae.model import encode, load_model, reconstruct, save_model
+from cell_curator.engines.vae.model import decode, encode, load_model, plain, reconstruct, save_model
 from cell_curator.engines.vae.network import build
 from cell_curator.engines.vae.progress import Embedding, VaeProgress
 from cell_curator.engines.vae.split import split_by_group
@@ -261,6 +261,21 @@ def test_models_cross_processes(learned, cells):
 
 class Stranger:
     """Something a plain weights file never holds."""
+
+
+def test_models_of_painters_with_biases_paint_as_they_did(learned, tmp_path):
+    """Biases before a layer that normalises were dropped from the network; files from before hold them."""
+    content = plain(learned.model)
+    weights, generator = content["weights"], torch.Generator().manual_seed(0)
+    for name in [name for name in weights if name.startswith("decoder") and name.endswith("running_mean")][1:]:
+        bias = torch.randn(weights[name].shape, generator=generator)
+        weights[f"decoder.{int(name.split('.')[1]) - 1}.bias"] = bias
+        weights[name] = weights[name] + bias
+    assert set(weights) != set(learned.model.weights)
+    torch.save(content, tmp_path / "old.pt")
+    old = load_model(tmp_path / "old.pt")
+    latent = learned.latent[:3]
+    np.testing.assert_allclose(decode(old, latent), decode(learned.model, latent), atol=1e-5)
 
 
 def test_foreign_and_damaged_files_are_refused(learned, tmp_path):

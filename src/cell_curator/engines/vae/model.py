@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,9 +233,23 @@ def from_plain(content: dict[str, Any]) -> VaeModel:
         int(content["size"]),
         int(content["channels"]),
         tuple(content["conditions"]),
-        {name: value.numpy() for name, value in content["weights"].items()},
+        _without_idle_biases({name: value.numpy() for name, value in content["weights"].items()}),
         json.loads(content["card"]),
     )
+
+
+def _without_idle_biases(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Weights of networks learned before the painter lost the biases that the next layer takes out again.
+
+    Each is taken from the mean by which that layer normalises, so that the network paints the same.
+    """
+    kept = dict(weights)
+    for name in weights:
+        found = re.fullmatch(r"decoder\.(\d+)\.bias", name)
+        follower = f"decoder.{int(found[1]) + 1}.running_mean" if found else ""
+        if follower in weights and weights[name.replace("bias", "weight")].ndim == 4:
+            kept[follower] = weights[follower] - kept.pop(name)
+    return kept
 
 
 def batches(images: NDArray[Any]) -> Iterator[Any]:
