@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from cell_curator.core.honesty import HonestyRow
 from cell_curator.core.jobs import Job, UserError, scaled
 from cell_curator.core.patches import PatchParameters
 from cell_curator.core.size_study import SizeStudy, study_sizes
-from cell_curator.map_patches import cut_cells, units_of
+from cell_curator.map_patches import condition_numbers, cut_cells, units_of
 from cell_curator.map_store import map_network
 
 if TYPE_CHECKING:
@@ -58,6 +58,22 @@ class Judgement:
     batch: BatchEffect
     stability: Stability
     dead: DeadUnits
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """Cells under another condition, all pictures ``(N, [C,] P, P)`` in 0..1.
+
+    ``cells`` ids and ``conditions`` of the N cells; ``are`` their patches, ``painted`` the same as the network paints
+    them, which is blurrier, and ``otherwise`` as it would paint them under the other condition. What the condition does
+    is the difference between the last two.
+    """
+
+    cells: tuple[int, ...]
+    conditions: tuple[str, ...]
+    are: NDArray[np.float32]
+    painted: NDArray[np.float32]
+    otherwise: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -145,7 +161,7 @@ def decoded_center(session: Session, cluster: int, condition: str | None = None)
         "cell_curator.engines.map_cells:decode_cells",
         model_file=_network(session),
         latent=_middle(session, cluster)[None],
-        conditions=_number(session, condition),
+        conditions=None if condition is None else number_of(session, condition),
     )
     pictures: NDArray[np.float32] = yield from job
     return np.asarray(pictures[0], np.float32)
@@ -181,43 +197,56 @@ def traversal(
         latent=latent,
         steps=steps,
         spread=spread,
-        condition=_number(session, condition),
+        condition=None if condition is None else number_of(session, condition),
     )
     pictures: NDArray[np.float32] = yield from job
     return pictures
 
 
-def counterfactual(session: Session, cells: Sequence[int], condition: str) -> Job[tuple[Any, Any]]:
-    """Cells as they are and as the network would paint them under another condition, both ``(N, [C,] P, P)``.
+def counterfactual(session: Session, cells: Sequence[int], condition: str) -> Job[Counterfactual]:
+    """Cells as they are, and as the network would paint them under another condition.
 
     Raises
     ------
     UserError
         If the network was told of no conditions, or not of this one.
     """
-    stored = _map(session)
+    stored, wanted = _map(session), number_of(session, condition)
     values = stored.detail.get("parameters", {}).get(PatchParameters.__name__, {})
     patches, rows = yield from scaled(cut_cells(session, cells, PatchParameters.model_validate(values)), 0.0, 0.5)
     if not len(rows):
         raise UserError("these cells are no longer there; choose others")
-    if condition not in stored.detail.get("conditions", ()):
-        raise UserError(_not_told(stored, condition))
-    job = session.execute(
-        "cell_curator.engines.map_cells:paint_otherwise",
-        model_file=_network(session),
-        images=patches.images,
-        masks=patches.masks,
-        condition_to=_number(session, condition),
-    )
-    painted = yield from scaled(job, 0.5, 1.0)
-    return patches.images, painted
+    own = condition_numbers(session, rows, stored.detail["conditions"])[0]
+    made = []
+    for begin, painted_as in ((0.5, own), (0.75, wanted)):
+        job = session.execute(
+            "cell_curator.engines.map_cells:paint_otherwise",
+            model_file=_network(session),
+            images=patches.images,
+            masks=patches.masks,
+            condition_to=painted_as,
+        )
+        made.append((yield from scaled(job, begin, begin + 0.25)))
+    ids = tuple(int(i) for i in rows.index)
+    return Counterfactual(ids, tuple(rows["condition"]), patches.images, *made)
 
 
-def _not_told(stored: StoredEmbedding, condition: str) -> str:
-    known = stored.detail.get("conditions", ())
+def number_of(session: Session, condition: str) -> int:
+    """The network's number of a condition.
+
+    Raises
+    ------
+    UserError
+        If it was told of no conditions, or not of this one.
+    """
+    known = list(_map(session).detail.get("conditions", ()))
+    if condition in known:
+        return known.index(condition)
     if not known:
-        return "the network of this map was told of no conditions; make the map with the model cvae to ask this"
-    return f"the network was not told of {condition!r}, only of {', '.join(known)}; make the map again"
+        raise UserError(
+            "the network of this map was told of no conditions; make the map with the model cvae to ask this"
+        )
+    raise UserError(f"the network was not told of {condition!r}, only of {', '.join(known)}; make the map again")
 
 
 # ---------------------------------------------------------------------- judging
@@ -346,13 +375,3 @@ def _network(session: Session) -> Path:
     if file is None:
         raise UserError("the network that made this map was not kept; make the map again")
     return file
-
-
-def _number(session: Session, condition: str | None) -> int | None:
-    """The network's number of a condition; None for none."""
-    if condition is None:
-        return None
-    known = list(_map(session).detail.get("conditions", ()))
-    if condition not in known:
-        raise UserError(_not_told(_map(session), condition))
-    return known.index(condition)

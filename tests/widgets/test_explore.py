@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from cell_curator import map_reading, mapping
@@ -402,19 +402,39 @@ def test_cells_are_painted_as_if_of_another_condition(dock, mapped, monkeypatch,
     def otherwise(_session, cells, condition):
         yield Progress(0.5, "painting")
         asked.append((list(cells), condition))
-        return np.zeros((len(cells), 8, 8), np.float32), np.ones((len(cells), 8, 8), np.float32)
+        blank, found = np.zeros((len(cells), 8, 8), np.float32), tuple(cells[::-1])  # patches come image by image
+        of = tuple(mapped.row(cell)["condition"] for cell in found)
+        return map_reading.Counterfactual(found, of, blank, blank + 0.5, blank + 1)
 
     monkeypatch.setattr(map_reading, "counterfactual", otherwise)
     dock._show_page("Clusters")
-    dock.reading.view.setCurrentText(reading.OTHERWISE)
+    page = dock.reading
+    page.view.setCurrentText(reading.OTHERWISE)
     wait_for_job()
     ((cells, condition),) = asked
-    assert condition == "control"
-    assert {mapped.row(cell)["condition"] for cell in cells} == {"treated"}
-    are, would_be = dock.reading.pictures.rows
-    assert are.cells == tuple(cells)
-    assert would_be.title == "As if of control"
-    assert would_be.pictures[0].min() == 255
+    assert condition == "treated"
+    assert {mapped.row(cell)["condition"] for cell in cells} == {"control"}
+    are, same, would_be = page.pictures.rows
+    assert are.cells == tuple(cells[::-1])
+    assert page.pictures.word_at(QPoint(5, 30)) == f"control\nCell {cells[-1]}; click to go to it"
+    assert (same.title, same.cells) == ("As the network paints them", ())
+    assert would_be.title == "As it paints them as if of treated"
+    assert (same.pictures[0].max(), would_be.pictures[0].min()) == (128, 255)
+    page.condition.setCurrentText("control")
+    wait_for_job()
+    assert asked[-1][1] == "control"
+    assert {mapped.row(cell)["condition"] for cell in asked[-1][0]} == {"treated"}
+    page.origin.setCurrentText("control")
+    wait_for_job()
+    assert "of control already" in dock.jobs.error.text()
+
+
+def test_a_network_that_was_told_nothing_cannot_paint_otherwise(dock, wait_for_job):
+    dock._show_page("Clusters")
+    dock.reading.view.setCurrentText(reading.OTHERWISE)
+    wait_for_job()
+    assert "make the map with the model cvae" in dock.jobs.error.text()
+    assert not dock.reading.condition.isVisible()
 
 
 def test_a_network_that_was_not_kept_is_said(dock, wait_for_job):

@@ -15,6 +15,7 @@ from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError
 from cell_curator.core.patches import PatchParameters
+from cell_curator.core.permutation import p_text
 from cell_curator.engines.vae import VaeParameters
 
 if TYPE_CHECKING:
@@ -180,7 +181,13 @@ def _text(judged: Judgement) -> str:
     parts = [scores]
     if not made.refused:
         shares = [
-            [test.cluster + 1, *(f"{100 * share:.1f} %" for share in test.shares), test.p, test.q, test.word]
+            [
+                test.cluster + 1,
+                *(f"{100 * share:.1f} %" for share in test.shares),
+                p_text(test.p),
+                p_text(test.q),
+                test.word,
+            ]
             for test in made.tests
         ]
         parts.append(table(("cluster", *made.conditions, "p", f"p ({made.correction})", "effect"), shares))

@@ -155,8 +155,13 @@ def traverse(
 
 
 def paint_otherwise(
-    model_file: Path, images: NDArray[np.float32], masks: NDArray[np.bool_], condition_to: int
+    model_file: Path, images: NDArray[np.float32], masks: NDArray[np.bool_], condition_to: NDArray[np.int64] | int
 ) -> Job[NDArray[np.float32]]:
-    """`engines.vae.reading.counterfactual` of a stored network."""
+    """`engines.vae.reading.counterfactual` of a stored network; one condition for all cells, or one for each."""
     yield Progress(0.0, "painting")
-    return counterfactual(load_model(model_file), images, masks, condition_to)
+    model, wanted = load_model(model_file), np.broadcast_to(np.asarray(condition_to), len(images))
+    made = np.empty_like(images)
+    for number in np.unique(wanted):
+        rows = wanted == number
+        made[rows] = counterfactual(model, images[rows], masks[rows], int(number))
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cell_curator.widgets.dock import Dock
 
 _ROW = 24
+_NAMED = 4  # conditions; of more, only the first and the last are named
 _NAME, _NUMBER, _COLUMNS_THAT_FIT = 110, 62, 5
 
 
@@ -129,7 +131,8 @@ class ConditionsPage(QWidget):
             for trend in trends[row : row + 1]:
                 for column, text in enumerate((rho_text(trend.rho), p_text(trend.q)), start=1):
                     self.table.setItem(row, column, _verdict(text, trend.q, trend.sentence))
-        found = [test.sentence for test in (*trends, *compared.tests) if not math.isnan(test.q) and test.q <= CHANCE]
+        said = trends or compared.tests  # where there is an order, it says more than which two lie farthest apart
+        found = [test.sentence for test in said if not math.isnan(test.q) and test.q <= CHANCE]
         self.sentences.setText("<br>".join(found))
         self.sentences.setVisible(bool(found))
 
@@ -165,6 +168,11 @@ def _heading(compared: Comparison) -> str:
     return "<br>".join(part for part in (_trend_said(compared), _difference_said(compared)) if part)
 
 
+def _named(names: Sequence[str]) -> str:
+    """The first and the last of many."""
+    return ", ".join(names) if len(names) <= _NAMED else f"{names[0]} … {names[-1]}"
+
+
 def _trend_said(compared: Comparison) -> str:
     trend = compared.trend
     if trend is None:
@@ -172,7 +180,7 @@ def _trend_said(compared: Comparison) -> str:
     count, every = len(trend.found), len(trend.tests)
     said = f"{count} of {every} clusters rise or fall" if count else "No cluster rises or falls"
     how = f"rank correlation over {compared.unit}s, p corrected for the number of clusters"
-    return f"<b>{said} with the dose</b> ({' &lt; '.join(trend.doses)}; {how})."
+    return f"<b>{said} with the dose</b> ({_named([*trend.doses])}; {how})."
 
 
 def _difference_said(compared: Comparison) -> str:
@@ -180,6 +188,10 @@ def _difference_said(compared: Comparison) -> str:
         what = "Single conditions" if compared.trend is not None else "Conditions"
         return f"<b>{what} cannot be compared:</b> {compared.refused}."
     units = ", ".join(f"{name or 'no condition'} {count}" for name, count in compared.units.items())
+    if len(compared.units) > _NAMED:
+        fewest, most = min(compared.units.values()), max(compared.units.values())
+        each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        units = f"{each} of each condition"
     sure = compared.p <= CHANCE
     how = "all arrangements of them" if compared.exact else f"{compared.arrangements:,} arrangements drawn by chance"
     said = "Conditions differ in their clusters" if sure else f"No difference beyond that between {compared.unit}s"

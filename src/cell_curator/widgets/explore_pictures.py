@@ -32,6 +32,7 @@ class PictureRow:
     """A line of text, with a spot of ``color`` if there is one, and pictures ``(Y, X, 3)`` uint8 below it.
 
     ``cells``: the cell of each picture, None for one that the network painted. ``marked``: pictures with a frame.
+    ``says``: a word on each picture, shown when the mouse rests on it.
     """
 
     title: str
@@ -39,6 +40,7 @@ class PictureRow:
     cells: tuple[int | None, ...] = ()
     color: RGB | None = None
     marked: frozenset[int] = field(default=frozenset())
+    says: tuple[str, ...] = ()
 
 
 class PictureRows(QWidget):
@@ -106,20 +108,32 @@ class PictureRows(QWidget):
     def event(self, event: Any) -> bool:
         """Say which cell is under the mouse."""
         if event.type() == QEvent.Type.ToolTip:
-            cell = self.cell_at(event.pos())
-            QToolTip.showText(event.globalPos(), "" if cell is None else f"Cell {cell}; click to go to it", self)
+            QToolTip.showText(event.globalPos(), self.word_at(event.pos()), self)
             return True
         return bool(super().event(event))
 
     def cell_at(self, spot: QPoint) -> int | None:
         """The cell whose picture is there."""
+        row, place = self._picture_at(spot)
+        return row.cells[place] if row is not None and place < len(row.cells) else None
+
+    def word_at(self, spot: QPoint) -> str:
+        """What is said of the picture that is there."""
+        row, place = self._picture_at(spot)
+        if row is None:
+            return ""
+        cell, word = self.cell_at(spot), row.says[place] if row.says else ""
+        about = "" if cell is None else f"Cell {cell}; click to go to it"
+        return "\n".join(part for part in (word, about) if part)
+
+    def _picture_at(self, spot: QPoint) -> tuple[PictureRow | None, int]:
         top = 0
         for row in self.rows:
-            for place, cell in enumerate(row.cells):
-                if cell is not None and self._area(place, top).contains(spot):
-                    return cell
+            for place in range(len(row.pictures)):
+                if self._area(place, top).contains(spot):
+                    return row, place
             top += self._height(row)
-        return None
+        return None, 0
 
     def _area(self, place: int, top: int) -> QRect:
         line, column = divmod(place, self.columns)

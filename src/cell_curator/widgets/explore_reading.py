@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator import map_reading
@@ -36,16 +37,19 @@ _SAYS = {
     PAINTED: "What the network paints of the middle of each cluster: a cell that does not exist, but is typical.",
     CHANGED: "Each line changes one learned feature from low to high, starting from the middle of the cluster; the "
     "features that vary most between cells come first.",
-    OTHERWISE: "Above each cell as it is, below the same cell as the network would paint it under the other condition.",
+    OTHERWISE: "Each cell as it is, the same as the network paints it (blurrier), and as it would paint it under the "
+    "other condition: the last two differ in what the condition does.",
     ALIKE: "Click a cell in the image or on the map: these are the cells most like it, the most alike first.",
     APART: "How often a cell of the cluster has the larger value than a cell outside; medians inside and outside.",
     LIKENESS: "1: the clusters' cells have the same features on average; −1: opposite ones.",
     FEATURES: "How the cells of each cluster spread along the learned features that set clusters apart most.",
 }
+OTHERS, MEAN = "any other condition", "a mean of all"
 _OF_A_CLUSTER = (TYPICAL, CHANGED, OTHERWISE, APART)
 _JOBS = (PAINTED, CHANGED, OTHERWISE)
 _MOST_FEATURES = 8
 _COUNTERFACTUALS = 6
+_NAMED = 3  # conditions; of more, only the first and the last are named
 
 
 class ReadingPage(QWidget):
@@ -55,10 +59,12 @@ class ReadingPage(QWidget):
         super().__init__()
         self._dock = dock
         self._seed = 0
+        self._told: list[str] = []
         self._done: tuple[Any, ...] | None = None
-        self.view, self.cluster, self.condition = Choice(VIEWS), Choice(), Choice()
+        self.view, self.cluster, self.origin, self.condition = Choice(VIEWS), Choice(), Choice(), Choice()
         self.view.setToolTip("What is shown of the clusters")
         self.cluster.setToolTip("Which cluster is shown")
+        self.origin.setToolTip("The condition that the cells are of")
         self.condition.setToolTip("The condition that cells are painted under")
         self.others = push_button("Others", "Draw other cells by chance", self._draw_others)
         self.says = QLabel()
@@ -69,11 +75,12 @@ class ReadingPage(QWidget):
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setColumnStretch(1, 1)
-        self._labels = (QLabel("Cluster"), QLabel("Condition"))
+        self._choices = (self.cluster, self.origin, self.condition)
+        self._labels = (QLabel("Cluster"), QLabel("Cells of"), QLabel("Painted as"))
         grid.addWidget(QLabel("Show"), 0, 0)
         grid.addWidget(self.view, 0, 1)
         grid.addWidget(self.others, 0, 2)
-        for row, (label, choice) in enumerate(zip(self._labels, (self.cluster, self.condition), strict=True), start=1):
+        for row, (label, choice) in enumerate(zip(self._labels, self._choices, strict=True), start=1):
             grid.addWidget(label, row, 0)
             grid.addWidget(choice, row, 1, 1, 2)
         layout = QVBoxLayout(self)
@@ -84,7 +91,7 @@ class ReadingPage(QWidget):
         for widget in (self.pictures, self.bars, self.likeness, self.features):
             layout.addWidget(widget)
             widget.hide()
-        for choice in (self.view, self.cluster, self.condition):
+        for choice in (self.view, *self._choices):
             choice.changed.connect(self.fill)
         self.pictures.clicked.connect(self._go_to)
         self._fit_controls()
@@ -98,7 +105,7 @@ class ReadingPage(QWidget):
         if session is not None and session.embedding is not None:
             names = session.embedding.cluster_names
             self.cluster.set_words([names[n] for n in sorted(names)])
-            self.condition.set_words([str(c) for c in session.embedding.detail.get("conditions", ())] or ["none"])
+            self._told = [str(c) for c in session.embedding.detail.get("conditions", ())]
         if self.isVisible():
             self.fill()
 
@@ -114,7 +121,7 @@ class ReadingPage(QWidget):
         if session is None or session.embedding is None or not self.isVisible():
             return
         cell = next(iter(session.selection.ids)) if len(session.selection.ids) == 1 else None
-        wanted = (self.view.value(), self.cluster.value(), self.condition.value(), cell, self._seed)
+        wanted = (*(choice.value() for choice in (self.view, *self._choices)), cell, self._seed)
         if wanted == self._done:
             return
         self._done = wanted
@@ -135,13 +142,19 @@ class ReadingPage(QWidget):
     def _fit_controls(self) -> None:
         view = self.view.value()
         self.says.setText(_SAYS[view])
-        self.others.setVisible(view == SEVEN)
-        for widgets, there in (
-            ((self._labels[0], self.cluster), view in _OF_A_CLUSTER),
-            ((self._labels[1], self.condition), view == OTHERWISE),
-        ):
-            for widget in widgets:
-                widget.setVisible(there)
+        self.others.setVisible(view in (SEVEN, OTHERWISE))
+        told = bool(self._told)
+        there = (view in _OF_A_CLUSTER, told and view == OTHERWISE, told and view in (OTHERWISE, CHANGED))
+        for label, choice, seen in zip(self._labels, self._choices, there, strict=True):
+            label.setVisible(seen)
+            choice.setVisible(seen)
+        if view == OTHERWISE and told:
+            self.origin.set_words([OTHERS, *self._told])
+            known = self.condition.value() in self._told
+            self.condition.set_words(self._told)
+            self.condition.set_value(self.condition.value() if known else self._told[-1])
+        elif view == CHANGED and told:
+            self.condition.set_words([MEAN, *self._told])
 
     def _go_to(self, cell: int) -> None:
         if self._dock.bench.link is not None:
@@ -189,10 +202,11 @@ class ReadingPage(QWidget):
 
     def _paint(self, session: Session) -> None:
         view, number, condition = self.view.value(), self._number(session), self.condition.value()
+        told = condition if condition in self._told else None
         make: Callable[[], Job[list[PictureRow]]] = {
             PAINTED: partial(_middles, session),
-            CHANGED: partial(_changed, session, number),
-            OTHERWISE: partial(_otherwise, session, number, condition),
+            CHANGED: partial(_changed, session, number, told),
+            OTHERWISE: partial(_otherwise, session, number, self.origin.value(), condition, self._seed),
         }[view]
         if self._dock.bench.runner.busy:
             self._done = None
@@ -204,7 +218,8 @@ class ReadingPage(QWidget):
 
     def _painted(self, view: str, rows: list[PictureRow]) -> str:
         if self.view.value() == view:
-            self.pictures.show_rows(rows, columns={PAINTED: 5, CHANGED: 7, OTHERWISE: _COUNTERFACTUALS}[view])
+            painted = _columns(max(len(row.pictures) for row in rows)) if rows else 1
+            self.pictures.show_rows(rows, columns={PAINTED: painted, CHANGED: 7, OTHERWISE: _COUNTERFACTUALS}[view])
         return ""
 
 
@@ -249,18 +264,26 @@ def _middles(session: Session) -> Job[list[PictureRow]]:
         for condition in conditions or [None]:
             made[number].append((yield from map_reading.decoded_center(session, number, condition)))
     top = top_of(*(picture for pictures in made.values() for picture in pictures))
+    said = ", ".join(conditions) if len(conditions) <= _NAMED else f"{conditions[0]} … {conditions[-1]}"
     return [
         PictureRow(
-            ": ".join((stored.cluster_names[number], *([", ".join(conditions)] if conditions else []))),
+            ": ".join(part for part in (stored.cluster_names[number], said) if part),
             tuple(painted(picture, top) for picture in pictures),
             color=cluster_color(number),
+            says=tuple(f"as if of {condition}" for condition in conditions),
         )
         for number, pictures in made.items()
     ]
 
 
-def _changed(session: Session, number: int) -> Job[list[PictureRow]]:
-    made = yield from map_reading.traversal(session, cluster=number)
+def _columns(pictures: int) -> int:
+    """So many beside each other that lines are as full as can be, and pictures no smaller than a seventh."""
+    lines = -(-pictures // 7)
+    return max(-(-pictures // lines), 5)
+
+
+def _changed(session: Session, number: int, condition: str | None) -> Job[list[PictureRow]]:
+    made = yield from map_reading.traversal(session, cluster=number, condition=condition)
     latent = session.embedding.latent if session.embedding is not None else None
     order = range(len(made)) if latent is None else latent.var(axis=0).argsort()[::-1]
     top = top_of(made)
@@ -270,13 +293,23 @@ def _changed(session: Session, number: int) -> Job[list[PictureRow]]:
     ]
 
 
-def _otherwise(session: Session, number: int, condition: str) -> Job[list[PictureRow]]:
+def _otherwise(session: Session, number: int, origin: str, condition: str, seed: int) -> Job[list[PictureRow]]:
+    map_reading.number_of(session, condition)
     frame = session.cells.frame
-    inside = map_reading.samples(session, number, 10_000)
-    others = [cell for cell in inside if frame.at[cell, "condition"] != condition][:_COUNTERFACTUALS]
-    if not others:
-        raise UserError(f"all cells of this cluster are of {condition}; choose another condition or cluster")
-    are, would_be = yield from map_reading.counterfactual(session, others, condition)
-    top = top_of(are, would_be)
-    first = PictureRow("As they are", tuple(painted(p, top) for p in are), tuple(others), cluster_color(number))
-    return [first, PictureRow(f"As if of {condition}", tuple(painted(p, top) for p in would_be))]
+    inside = np.array(map_reading.samples(session, number, len(frame)), np.int64)
+    of = frame["condition"].reindex(inside).to_numpy(object)
+    wanted = of != condition if origin == OTHERS else of == origin
+    if condition == origin:
+        raise UserError(f"the cells are of {origin} already; choose another condition to paint them as")
+    if not wanted.any():
+        which = f"no cell of this cluster is of {origin}" if origin != OTHERS else f"all its cells are of {condition}"
+        raise UserError(f"{which}; choose another condition or cluster")
+    cells = np.random.default_rng(seed).permutation(inside[wanted])[:_COUNTERFACTUALS].tolist()
+    made = yield from map_reading.counterfactual(session, cells, condition)
+    top = top_of(made.are, made.painted, made.otherwise)
+    pictures = [tuple(painted(one, top) for one in of) for of in (made.are, made.painted, made.otherwise)]
+    return [
+        PictureRow("As they are", pictures[0], made.cells, cluster_color(number), says=made.conditions),
+        PictureRow("As the network paints them", pictures[1], says=made.conditions),
+        PictureRow(f"As it paints them as if of {condition}", pictures[2], says=made.conditions),
+    ]
