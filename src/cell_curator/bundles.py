@@ -160,6 +160,7 @@ def teach_folders(
         "parent_title": base.model,
         "source": base.source,
         "recipe_hash": recipe.hash if base.source == "prepared" else "",
+        "recipe": recipe.model_dump(mode="json") if base.source == "prepared" else None,
         "split": f"by well or file, seed {parameters.seed}: {len(train)} images learned from, {len(holdout)} scored on",
     }
     lesson = Lesson(tuple(train), tuple(holdout), base, parameters, about)

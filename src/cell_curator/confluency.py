@@ -1,7 +1,7 @@
 """How far the images of a folder or of a project are covered by cells: jobs that write confluency.csv and masks.
 
-By k-means of pixels, or as the union of masks that there are already. What cover is and how sure it is
-is in `core.confluency`.
+By k-means of pixels or by a network, see `covering`, or as the union of masks that there are already. What cover
+is and how sure it is is in `core.confluency`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from cell_curator.core.confluency import (
     Calibration,
     Confluency,
     ConfluencyParameters,
+    CoverMethod,
     CurvePoint,
+    UnetCover,
     calibrate,
     confluency,
     curve,
@@ -28,10 +30,13 @@ from cell_curator.core.confluency import (
     union_of_masks,
 )
 from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
-from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, assign, fit, sample
+from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, fit, sample
 from cell_curator.core.recipe import Channel
 from cell_curator.core.regions import REVIEWED
 from cell_curator.core.steps import Grey, select_channel
+from cell_curator.covering import Covered, Execute, Finder, by_groups, by_network, card_of, recipe_of
+from cell_curator.engines.cards import ModelCard
+from cell_curator.engines.worker import inline
 from cell_curator.io.atomic import write_atomic
 from cell_curator.io.folders import Source, convert, label_files, make_folder
 from cell_curator.io.formats.csv import write_errors
@@ -95,54 +100,60 @@ class CoverReport:
 def cover_folder(
     images: Path,
     out: Path,
-    params: KmeansParameters,
+    method: CoverMethod,
     say: ConfluencyParameters,
     *,
     channel: Channel | None = None,
     alike: bool = False,
     marked: Path | None = None,
     pixel_size_um: float | None = None,
+    execute: Execute = inline,
 ) -> Job[CoverReport]:
-    """Find by k-means how far each image is covered; write ``NAME.tif`` (0 and 255) for each, and confluency.csv.
+    """Find how far each image is covered; write ``NAME.tif`` (0 and 255) for each, and confluency.csv.
 
     Parameters
     ----------
     alike
         Make the groups of pixels once, from all images, so that empty and full ones are judged as the others are.
+        A network judges all images alike anyway.
     marked
         Folder of masks drawn by hand for some of the images, by which percentages are corrected.
     pixel_size_um
         Of images whose file does not say.
+    execute
+        Runs what needs a network, by name.
 
     Raises
     ------
     UserError
-        As `io.folders.convert`, or none of the images is usable.
+        As `io.folders.convert`, none of the images is usable, or the model is not.
     """
     by_hand = {} if marked is None else label_files(marked)
     conditions = dict(find_images(images))
     rows: dict[str, list[CoverRow]] = {}
     pairs: list[tuple[float, float]] = []
     chosen = channel or Channel()
-    model = None
+    finder = Finder(method, chosen, card=card_of(method.model) if isinstance(method, UnetCover) else None)
+    alike = alike and isinstance(method, KmeansParameters)
     if alike:
+        assert isinstance(method, KmeansParameters)
         grey = (partial(_grey, path, number, chosen) for path, number in _planes(list(conditions)))
-        model = yield from scaled(_common(list(grey), params), 0.0, 0.4)
+        finder = replace(finder, groups=(yield from scaled(_common(list(grey), method), 0.0, 0.4)))
 
     def one(source: Source, target: Path) -> Job[None]:
         info = read_info(source.path)
         size = info.pixel_size_um or pixel_size_um
-        masks, notes = yield from _file(info, chosen, params, model)
+        made = yield from _file(info, finder, execute)
         here = []
-        for number, mask, note in zip(info.numbers, masks, notes, strict=True):
-            found = confluency(mask, size, params=say)
+        for number, one in zip(info.numbers, made, strict=True):
+            found = confluency(one.mask, size, count=one.count, params=say)
             time = time_in(source.stem) if info.axis != "T" or number is None else float(number)
-            here.append(CoverRow(source.stem, conditions[source.path], time, number, found, found.percent, note))
+            here.append(CoverRow(source.stem, conditions[source.path], time, number, found, found.percent, one.note))
         if source.stem in by_hand and not info.axis:
             truth = read_labels(by_hand[source.stem])
             check_shape(truth, info.shape, by_hand[source.stem])
             pairs.append((here[0].as_found, 100.0 * float(union_of_masks(truth).mean())))
-        written = np.stack(masks) if info.axis else masks[0]
+        written = np.stack([one.mask for one in made]) if info.axis else made[0].mask
         write_tiff(target, written.astype(np.uint8) * 255, pixel_size_um=size, axis=info.axis or "C")
         rows[source.stem] = here
 
@@ -152,7 +163,7 @@ def cover_folder(
         raise UserError(f"{marked}: holds no mask for any of the images; name masks as their images")
     taught = calibrate(*zip(*pairs, strict=True)) if pairs else None
     flat = [row for stem in report.done for row in rows[stem]]
-    return _written(out, CoverReport(tuple(flat), report.failed, params.threshold), say, taught)
+    return _written(out, CoverReport(tuple(flat), report.failed, method.threshold), say, taught)
 
 
 def cover_masks(
@@ -184,74 +195,105 @@ def cover_masks(
 
 
 def cover_project(
-    session: Session, out: Path, say: ConfluencyParameters, params: KmeansParameters | None = None
+    session: Session, out: Path, say: ConfluencyParameters, method: CoverMethod | None = None
 ) -> Job[CoverReport]:
-    """Say how far each image of a project is covered; write confluency.csv, and with k-means masks.
+    """Say how far each image of a project is covered; write confluency.csv, and with a method masks.
 
-    Without ``params`` it is the union of the cells that count, see `core.clean`. With them it is found by
-    k-means in the channel that the recipe chooses, and corrected by what was marked as reviewed: there the
-    cells that count are the truth.
+    See `cover_image`. What a method finds is corrected by what was marked as reviewed: there the cells that
+    count are the truth.
 
     Raises
     ------
     UserError
-        No image of the project is usable.
+        No image of the project is usable, or the model is not.
     """
     make_folder(out)
     rows: dict[int, CoverRow] = {}
     failed: list[tuple[str, str]] = []
     pairs: list[tuple[float, float]] = []
-    counting = session.counting_cells()
+    card = card_of(method.model, session) if isinstance(method, UnetCover) else None
 
     def one(record: ImageRecord) -> Job[None]:
-        yield Progress(0.0)
-        cells = counting.loc[counting["image"] == record.image_id, "label"].tolist()
-        note = ""
-        if params is None:
-            if record.state == "new" and not len(session.cells.of_image(record.image_id)):
-                raise UserError(f"{record.name}: cells were not looked for yet; find them, or use k-means")
-            found = _of_labels(session.label_view(record.image_id), cells, record.pixel_size_um, say)
-        else:
-            grey = select_channel(session.pixels(record.image_id), session.recipe_for(record.image_id).channel)
-            mask, note = _covered(grey, params, None)
-            found = confluency(mask, record.pixel_size_um, count=len(cells) or None, params=say)
-            known = session.marked(record.image_id, REVIEWED)
-            if known.sum() >= _LEAST_MARKED:
-                truth = union_of_masks(session.label_view(record.image_id), cells)
-                pairs.append((100.0 * float(mask[known].mean()), 100.0 * float(truth[known].mean())))
-            target = out / f"{record.name}.tif"
-            make_folder(target.parent)
-            write_tiff(target, mask.astype(np.uint8) * 255, pixel_size_um=record.pixel_size_um)
-        time = float(record.plane) if record.axis == "T" else time_in(record.name)
-        plane = record.plane if record.axis else None
-        rows[record.image_id] = CoverRow(record.name, record.condition, time, plane, found, found.percent, note)
+        mask, row = yield from _in_project(session, record, say, method, card)
+        rows[record.image_id] = row
+        if method is None:
+            return
+        known = session.marked(record.image_id, REVIEWED)
+        if known.sum() >= _LEAST_MARKED:
+            truth = union_of_masks(session.label_view(record.image_id), _counting(session, record.image_id))
+            pairs.append((100.0 * float(mask[known].mean()), 100.0 * float(truth[known].mean())))
+        target = out / f"{record.name}.tif"
+        make_folder(target.parent)
+        write_tiff(target, mask.astype(np.uint8) * 255, pixel_size_um=record.pixel_size_um)
 
     def note_failed(record: ImageRecord, error: UserError) -> None:
         failed.append((record.name, str(error)))
 
     yield from each(session.images, one, name=lambda record: record.name, failed=note_failed)
     _refuse_nothing(session.folder, rows, failed)
-    report = CoverReport(tuple(rows.values()), tuple(failed), None if params is None else params.threshold)
+    report = CoverReport(tuple(rows.values()), tuple(failed), None if method is None else method.threshold)
     return _written(out, report, say, calibrate(*zip(*pairs, strict=True)) if pairs else None)
 
 
-def _file(
-    info: ImageInfo, channel: Channel, params: KmeansParameters, model: PixelModel | None
-) -> Job[tuple[list[NDArray[np.bool_]], list[str]]]:
-    """Mask and note of each plane of a file."""
-    masks: list[NDArray[np.bool_]] = []
-    notes: list[str] = []
+def cover_image(
+    session: Session, image_id: int, say: ConfluencyParameters, method: CoverMethod | None = None
+) -> Job[tuple[NDArray[np.bool_], CoverRow]]:
+    """What is covered of one image of a project ``(Y, X)``, and the numbers of it, not corrected.
+
+    Without a method it is the union of the cells that count, see `core.clean`. k-means looks at the channel that the
+    recipe chooses, a network at what it learned from. The count is that of the cells of the project, where it has
+    some; else that of the network, if it tells one cell from another.
+
+    Raises
+    ------
+    UserError
+        The image cannot be read, cells were not looked for yet, or the model is not usable.
+    """
+    card = card_of(method.model, session) if isinstance(method, UnetCover) else None
+    return (yield from _in_project(session, session.image(image_id), say, method, card))
+
+
+def _in_project(
+    session: Session, record: ImageRecord, say: ConfluencyParameters, method: CoverMethod | None, card: ModelCard | None
+) -> Job[tuple[NDArray[np.bool_], CoverRow]]:
+    yield Progress(0.0)
+    number, cells = record.image_id, _counting(session, record.image_id)
+    if method is None:
+        if record.state == "new" and not len(session.cells.of_image(number)):
+            raise UserError(f"{record.name}: cells were not looked for yet; find them, or use another method")
+        made = Covered(union_of_masks(session.label_view(number), cells), count=len(cells))
+    elif isinstance(method, KmeansParameters):
+        made = by_groups(select_channel(session.pixels(number), session.recipe_for(number).channel), method)
+    else:
+        assert card is not None
+        raw = card.details.get("source") == "raw"
+        image = (
+            select_channel(session.pixels(number), session.recipe_for(number).channel)
+            if raw
+            else session.prepare(number, recipe_of(card)).image
+        )
+        made = yield from by_network(image, method, card, session.execute)
+    count = len(cells) if cells or method is None else made.count
+    found = confluency(made.mask, record.pixel_size_um, count=count, params=say)
+    time = float(record.plane) if record.axis == "T" else time_in(record.name)
+    plane = record.plane if record.axis else None
+    return made.mask, CoverRow(record.name, record.condition, time, plane, found, found.percent, made.note)
+
+
+def _counting(session: Session, image_id: int) -> list[int]:
+    """Labels of the cells of an image that count."""
+    counting = session.counting_cells()
+    labels: list[int] = counting.loc[counting["image"] == image_id, "label"].tolist()
+    return labels
+
+
+def _file(info: ImageInfo, finder: Finder, execute: Execute) -> Job[list[Covered]]:
+    """What is covered in each plane of a file."""
+    made: list[Covered] = []
     for number in info.numbers:
-        yield Progress(len(masks) / len(info.numbers))
-        mask, note = _covered(_grey(info.path, number, channel), params, model)
-        masks.append(mask)
-        notes.append(note)
-    return masks, notes
-
-
-def _covered(grey: Grey, params: KmeansParameters, model: PixelModel | None) -> tuple[NDArray[np.bool_], str]:
-    made = assign(grey, fit([sample(grey, params)], params) if model is None else model, params)
-    return made.mask, made.model.note
+        part = len(made) / len(info.numbers), (len(made) + 1) / len(info.numbers)
+        made.append((yield from scaled(finder.find(read_image(info.path, number), execute), *part)))
+    return made
 
 
 def _of_labels(

@@ -121,6 +121,7 @@ def lesson_of(session: Session, given: Gathered, parameters: TrainParameters) ->
             "sha256": {one.example.name: one.digest for one in (*given.train, *given.holdout)},
             "source": base.source,
             "recipe_hash": session.get(Recipe).hash if base.source == "prepared" else "",
+            "recipe": session.get(Recipe).model_dump(mode="json") if base.source == "prepared" else None,
             "edits": corrections.edits,
             "edits_per_100": corrections.per_100,
         },

@@ -12,7 +12,7 @@ from cell_curator.cli.arguments import COVER, KMEANS
 from cell_curator.cli.folders import Out, also_failed, errors
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
 from cell_curator.cli.projects import open_session
-from cell_curator.core.confluency import ConfluencyParameters
+from cell_curator.core.confluency import ConfluencyParameters, CoverMethod, UnetCover
 from cell_curator.core.jobs import UserError
 from cell_curator.core.pixel_clusters import KmeansParameters
 from cell_curator.core.recipe import Channel
@@ -33,9 +33,16 @@ def confluency(
     out: Out,
     *,
     method: Annotated[
-        Literal["kmeans", "masks"],
-        typer.Option("--method", help="kmeans: groups of pixels by texture. masks: what cells cover together."),
+        Literal["kmeans", "unet", "masks"],
+        typer.Option(
+            "--method",
+            help="kmeans: groups of pixels by texture. unet: a network that learned from masks. "
+            "masks: what cells cover together.",
+        ),
     ] = "kmeans",
+    model: Annotated[
+        str, typer.Option("--model", metavar="M", help="For unet: name of a model, or its folder.", show_default=False)
+    ] = "",
     marked: Annotated[
         Path | None,
         typer.Option(
@@ -75,32 +82,61 @@ def confluency(
     """Say how far cells cover each image.
 
     Writes confluency.csv (percentage with its 95 % interval, area, count and density where they can be known),
-    confluency_curve.csv (means by condition and time) and with kmeans a mask NAME.tif for every image.
+    confluency_curve.csv (means by condition and time) and with kmeans and unet a mask NAME.tif for every image.
     Each sub-folder is a condition; time is read from file names such as dish_36h or A3_t012, or is the frame.
-    Of a project, masks are the cells that count, and kmeans is corrected by what was marked as reviewed.
+    Of a project, masks are the cells that count, and kmeans and unet are corrected by what was marked as reviewed.
+
+    A model for unet comes of `cell-curator train IMAGES MASKS MODEL --base new-unet-area`. With unet, edges are not
+    trimmed unless --trim-px says so, holes are filled below 50 px and islands left out below 100.
     """
     from cell_curator import confluency as jobs
     from cell_curator.io.project import Project
 
     say = typed.over(ConfluencyParameters())
-    params = typed.over(KmeansParameters()) if method == "kmeans" else None
-    if typed.names(KmeansParameters) and params is None:
-        names = ", ".join(sorted(typed.names(KmeansParameters)))
-        raise UserError(f"--method masks takes masks as they are; leave out {names}")
+    chosen = _method(method, model, typed)
     if Project.is_project(images):
         _only_for_folders(marked=marked, alike=alike, channel=channel, pixel_size=pixel_size)
         with open_session(images) as session:
-            report = follow(jobs.cover_project(session, out, say, params))
-    elif params is None:
-        _only_for_kmeans(marked=marked, alike=alike, channel=channel)
+            report = follow(jobs.cover_project(session, out, say, chosen))
+    elif chosen is None:
+        _only_for(method, "kmeans and unet", marked=marked, alike=alike, channel=channel)
         report = follow(jobs.cover_masks(images, out, say, pixel_size_um=pixel_size))
     else:
-        chosen = Channel() if channel is None else Channel(mode="index", index=channel)
+        if method == "unet":
+            _only_for(method, "kmeans", alike=alike)
+        looked_at = Channel() if channel is None else Channel(mode="index", index=channel)
         job = jobs.cover_folder(
-            images, out, params, say, channel=chosen, alike=alike, marked=marked, pixel_size_um=pixel_size
+            images, out, chosen, say, channel=looked_at, alike=alike, marked=marked, pixel_size_um=pixel_size
         )
         report = follow(job)
     return _answer(report, out, say)
+
+
+def _method(method: str, model: str, typed: Typed) -> CoverMethod | None:
+    """The method with what was typed; None for masks.
+
+    Raises
+    ------
+    UserError
+        Something was typed that this method has no use for.
+    """
+    given, names = typed.over(KmeansParameters()), typed.names(KmeansParameters)
+    if method != "unet" and model:
+        raise UserError(f"--model is for --method unet; leave it out with {method}")
+    if method == "kmeans":
+        return given
+    shared = names & set(UnetCover.model_fields) if method == "unet" else frozenset()
+    if names - shared:
+        options = [option for option in typed.options(KmeansParameters) if _name(option) not in shared]
+        why = "takes masks as they are" if method == "masks" else "makes no groups of pixels"
+        raise UserError(f"--method {method} {why}; leave out {', '.join(options)}")
+    if method == "masks":
+        return None
+    return UnetCover.model_validate({"model": model, **{name: getattr(given, name) for name in shared}})
+
+
+def _name(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
 
 
 def _only_for_folders(**given: Any) -> None:
@@ -110,9 +146,9 @@ def _only_for_folders(**given: Any) -> None:
         )
 
 
-def _only_for_kmeans(**given: Any) -> None:
+def _only_for(method: str, those: str, **given: Any) -> None:
     if names := [name for name, value in given.items() if value not in (None, False)]:
-        raise UserError(f"--{names[0]} is for --method kmeans; masks are taken as they are")
+        raise UserError(f"--{names[0]} is for --method {those}; leave it out with {method}")
 
 
 def _answer(report: Any, out: Path, say: ConfluencyParameters) -> Answer:

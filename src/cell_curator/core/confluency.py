@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import UserError
 from cell_curator.core.parameters import Parameters, parameter
+from cell_curator.core.pixel_clusters import KmeansParameters
 
 _DRAWS = 1000
 _LINE = 4  # hand-marked parts from which on a line is tried
@@ -45,6 +46,35 @@ class ConfluencyParameters(Parameters):
         more=True,
     )
     seed: int = parameter(0, "Seed", "The same seed gives the same interval.", ge=0, more=True)
+
+
+class UnetCover(Parameters):
+    """Finding the covered area by a network that learned what cells look like."""
+
+    model: str = parameter(
+        "", "Model", "A U-Net or U-Net++ that learned from images like these; its name, or the path of its folder."
+    )
+    threshold: float = parameter(
+        0.5,
+        "Threshold",
+        "How sure a pixel must be a cell, from 0 to 1. The one threshold that masks and percentages have.",
+        ge=0.01,
+        le=0.99,
+        step=0.01,
+    )
+    trim_px: int = parameter(
+        0, "Trim edges", "Take away so much along the edge of what was found.", unit="px", ge=0, le=50, more=True
+    )
+    smallest_hole: int = parameter(
+        50, "Smallest hole", "Smaller gaps inside cells are filled.", unit="px", ge=0, le=1_000_000, more=True
+    )
+    smallest_island: int = parameter(
+        100, "Smallest island", "Smaller spots are left out.", unit="px", ge=0, le=1_000_000, more=True
+    )
+
+
+CoverMethod = KmeansParameters | UnetCover
+"""How the covered area is found where it is not taken from masks."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -278,7 +278,20 @@ def _distance(planes: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArr
     return np.asarray(first * first + second * second + third * third)
 
 
-def cleaned(score: Grey, params: KmeansParameters) -> NDArray[np.bool_]:
+class Cleaning(Protocol):
+    """What `cleaned` is to do; see `KmeansParameters`."""
+
+    @property
+    def threshold(self) -> float: ...  # noqa: D102
+    @property
+    def trim_px(self) -> int: ...  # noqa: D102
+    @property
+    def smallest_hole(self) -> int: ...  # noqa: D102
+    @property
+    def smallest_island(self) -> int: ...  # noqa: D102
+
+
+def cleaned(score: Grey, params: Cleaning) -> NDArray[np.bool_]:
     """Where ``score`` reaches the threshold, without small holes, trimmed along the edge, without small islands.
 
     A hole is closed all round; what reaches the edge of the image is none. Of holes and islands, what touches

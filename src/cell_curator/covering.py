@@ -1,0 +1,173 @@
+"""Which pixels of one image are covered: by groups of pixels, by a network, or by the cells found.
+
+One door for folders, projects and the dock. A network is shown the image as those that it learned from were
+prepared: the recipe stands on its card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cell_curator.core.confluency import CoverMethod, UnetCover
+from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, assign, cleaned, fit, sample
+from cell_curator.core.preprocess import prepare
+from cell_curator.core.recipe import DEFAULT, Channel, Recipe
+from cell_curator.core.steps import select_channel
+from cell_curator.engines.cards import CARD, WEIGHTS, ModelCard, find_model, list_models, read_card
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+from cell_curator.project_models import models_folder
+
+if TYPE_CHECKING:
+    from cell_curator.session import Session
+
+ENGINES = ("unet", "unetpp")
+SEGMENT = "cell_curator.engines.segmenter:segment_image"
+
+Execute = Callable[..., Job[Any]]
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What a method makes of one image.
+
+    Parameters
+    ----------
+    mask
+        ``(Y, X)``.
+    count
+        Number of cells; None where the method tells none from another.
+    """
+
+    mask: NDArray[np.bool_]
+    note: str = ""
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A method that is ready for the images of one folder.
+
+    Parameters
+    ----------
+    method
+        k-means, or a network.
+    channel
+        Of a folder's images.
+    groups
+        Groups of pixels made from all images, or None: from each its own.
+    card
+        Of the network; None for k-means.
+    """
+
+    method: CoverMethod
+    channel: Channel
+    groups: PixelModel | None = None
+    card: ModelCard | None = None
+
+    def find(self, pixels: NDArray[Any], execute: Execute) -> Job[Covered]:
+        """What is covered in the image ``(C, Y, X)``."""
+        if isinstance(self.method, KmeansParameters):
+            yield Progress(0.0)
+            return by_groups(select_channel(pixels, self.channel), self.method, self.groups)
+        assert self.card is not None
+        return (yield from by_network(as_learned(pixels, self.card, self.channel), self.method, self.card, execute))
+
+
+def by_groups(grey: NDArray[np.float32], params: KmeansParameters, model: PixelModel | None = None) -> Covered:
+    """By k-means of the pixels of ``(Y, X)``."""
+    made = assign(grey, fit([sample(grey, params)], params) if model is None else model, params)
+    return Covered(made.mask, made.model.note)
+
+
+def by_network(image: NDArray[Any], params: UnetCover, card: ModelCard, execute: Execute) -> Job[Covered]:
+    """By the network of ``card``, in ``image`` as `engines.segmenter.segment_image` takes it.
+
+    Raises
+    ------
+    UserError
+        If the network cannot look at such an image.
+    """
+    engine = SegmentParameters(engine=card.engine, model=str(card.weights))
+    found: Segmentation = yield from execute(SEGMENT, image=image, params=engine)
+    shape = found.labels.shape
+    mask = cleaned(probability(found), params) if found.cell_probability.size else np.zeros(shape, bool)
+    note = "" if mask.any() else (found.notes or ("nothing is covered",))[0]
+    return Covered(mask, note, found.count if found.flow.size else None)
+
+
+def probability(found: Segmentation) -> NDArray[np.float32]:
+    """How sure each pixel of the image is a cell, ``(Y, X)`` 0..1; the network may have seen it smaller."""
+    height, width = found.labels.shape
+    logit = cv2.resize(found.cell_probability.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    np.negative(logit, out=logit)
+    np.exp(np.minimum(logit, 50.0, out=logit), out=logit)
+    return np.asarray(1.0 / (1.0 + logit), np.float32)
+
+
+def models(session: Session | None = None) -> tuple[ModelCard, ...]:
+    """Networks that can tell cells from ground, and have learned something."""
+    known = list_models() if session is None else list_models(models_folder(session))
+    return tuple(card for card in known if card.engine in ENGINES and _learned(card))
+
+
+def card_of(name: str, session: Session | None = None) -> ModelCard:
+    """The card of a model by its name or path.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is no U-Net, or has learned nothing yet.
+    """
+    if not name:
+        there = ", ".join(card.name for card in models(session)) or "none yet"
+        raise UserError(f"a U-Net needs a model (there are: {there}); see “Measure confluency” on how to train one")
+    weights = find_model(name, *(() if session is None else (models_folder(session),)))
+    whole = weights.name == WEIGHTS and (weights.parent / CARD).is_file()
+    card = read_card(weights.parent) if whole else ModelCard(weights.stem, weights, ENGINES[0], weights.stem, "", False)
+    if card.engine not in ENGINES:
+        raise UserError(
+            f"{name}: is a model of {card.engine}; find cells with it, then measure what they cover (masks)"
+        )
+    if not _learned(card):
+        raise UserError(f"{name}: has learned nothing yet; train it with `cell-curator train … --base {name}` first")
+    return card
+
+
+def as_learned(pixels: NDArray[Any], card: ModelCard, channel: Channel) -> NDArray[Any]:
+    """The image ``(C, Y, X)`` prepared as those that the network learned from."""
+    if card.details.get("source") == "raw":
+        return select_channel(pixels, channel)
+    recipe = recipe_of(card)
+    if channel != Channel():
+        recipe = recipe.model_copy(update={"channel": channel})
+    return prepare(pixels, recipe).image
+
+
+def recipe_of(card: ModelCard) -> Recipe:
+    """The recipe of the images that a model learned from; the usual one where its card tells none.
+
+    Raises
+    ------
+    UserError
+        If the card is damaged.
+    """
+    said = card.details.get("recipe")
+    if said is None:
+        return DEFAULT
+    try:
+        return Recipe.model_validate(said)
+    except ValidationError as error:
+        place = card.weights.parent / CARD
+        raise UserError(f"{place}: its recipe cannot be read; copy the model folder again") from error
+
+
+def _learned(card: ModelCard) -> bool:
+    return bool(card.details.get("diameter_px", 1.0))
