@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -133,11 +134,11 @@ class ConditionsPage(QWidget):
                     self.table.setItem(row, column, _verdict(text, trend.q, trend.sentence))
         said = trends or compared.tests  # where there is an order, it says more than which two lie farthest apart
         found = [test.sentence for test in said if not math.isnan(test.q) and test.q <= CHANCE]
-        self.sentences.setText("<br>".join(found))
+        self.sentences.setText("<br>".join(map(escape, found)))
         self.sentences.setVisible(bool(found))
 
     def _show_warnings(self, warnings: tuple[str, ...]) -> None:
-        self.warnings.setText("<br>".join(f"⚠ {line[:1].upper()}{line[1:]}." for line in warnings))
+        self.warnings.setText("<br>".join(f"⚠ {escape(line[:1].upper() + line[1:])}." for line in warnings))
         self.warnings.setVisible(bool(warnings))
 
     def _judged(self, judgement: Judgement) -> str:
@@ -180,13 +181,13 @@ def _trend_said(compared: Comparison) -> str:
     count, every = len(trend.found), len(trend.tests)
     said = f"{count} of {every} clusters rise or fall" if count else "No cluster rises or falls"
     how = f"rank correlation over {compared.unit}s, p corrected for the number of clusters"
-    return f"<b>{said} with the dose</b> ({_named([*trend.doses])}; {how})."
+    return f"<b>{said} with the dose</b> ({escape(_named([*trend.doses]))}; {how})."
 
 
 def _difference_said(compared: Comparison) -> str:
     if compared.refused:
         what = "Single conditions" if compared.trend is not None else "Conditions"
-        return f"<b>{what} cannot be compared:</b> {compared.refused}."
+        return f"<b>{what} cannot be compared:</b> {escape(compared.refused)}."
     units = ", ".join(f"{name or 'no condition'} {count}" for name, count in compared.units.items())
     if len(compared.units) > _NAMED:
         fewest, most = min(compared.units.values()), max(compared.units.values())
@@ -196,7 +197,7 @@ def _difference_said(compared: Comparison) -> str:
     how = "all arrangements of them" if compared.exact else f"{compared.arrangements:,} arrangements drawn by chance"
     said = "Conditions differ in their clusters" if sure else f"No difference beyond that between {compared.unit}s"
     return (
-        f"<b>{said}</b> (p {p_text(compared.p)}). Tested by {compared.unit}, not by cell: {units}; "
+        f"<b>{said}</b> (p {escape(p_text(compared.p))}). Tested by {compared.unit}, not by cell: {escape(units)}; "
         f"{how} were compared, and p of each cluster is corrected ({compared.correction})."
     )
 
