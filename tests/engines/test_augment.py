@@ -113,6 +113,14 @@ def test_each_kind_changes_the_picture_and_only_places_move_masks(
         assert 0 <= one.image.min() <= one.image.max() <= 1
 
 
+def test_all_together_stay_numbers_from_black_to_white(labels: np.ndarray) -> None:
+    image = np.random.default_rng(0).random((3, *labels.shape), dtype=np.float32).round()  # much black and white
+    for seed in range(30):
+        made = augment(image, labels, None, only(*KINDS, noise_sigma=0.0), seed).image
+        assert np.isfinite(made).all()
+        assert 0 <= made.min() <= made.max() <= 1
+
+
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_hue_is_for_three_channels_only(channels: int) -> None:
     image = np.random.default_rng(0).random((channels, 32, 40), dtype=np.float32)

@@ -247,7 +247,7 @@ def _moved(parts: list[Tensor], move: Callable[..., Tensor], **how: Any) -> list
     image = parts[0].as_subclass(torch.Tensor)
     middle = torch.from_numpy(np.median(image.numpy(), axis=(1, 2), keepdims=True))
     there = move(tv_tensors.Image(image - middle), interpolation=InterpolationMode.BILINEAR, **how)
-    image = there.as_subclass(torch.Tensor) + middle
+    image = (there.as_subclass(torch.Tensor) + middle).clamp(0, 1)  # a gamma of -1e-9 is no number
     return [tv_tensors.Image(image), *(move(part, **how) for part in parts[1:])]
 
 
