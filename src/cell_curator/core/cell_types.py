@@ -6,6 +6,8 @@ word is a person's is told by ``type_probability``: a person gives none.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pandas as pd
 from pydantic import Field, field_validator
 
@@ -47,6 +49,15 @@ class CellTypes(Parameters):
 def by_hand(frame: pd.DataFrame) -> pd.Series[bool]:
     """Which cells were given their type by a person, for rows of a `cells.CellTable`."""
     return (frame["cell_type"] != "") & frame["type_probability"].isna()
+
+
+Source = Literal["cells", "conditions"]
+"""Where types are known from: cells that a person typed, or conditions each of which holds one type."""
+
+
+def known_types(frame: pd.DataFrame, source: Source) -> pd.Series[str]:
+    """The type of each cell as far as it is known; ``""`` where it is not."""
+    return frame["condition"] if source == "conditions" else frame["cell_type"].where(by_hand(frame), "")
 
 
 def tally(frame: pd.DataFrame, types: CellTypes) -> pd.DataFrame:

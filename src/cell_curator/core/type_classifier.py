@@ -1,12 +1,14 @@
 """Learning cell types from cells whose type is known, and how well that does on images it did not learn from.
 
 Logistic regression, or gradient boosting (Friedman 2001, doi:10.1214/aos/1013203451), on the figures of
-`type_figures`; types that are rare count as much as the others. Probabilities are calibrated on held-out cells by one
-temperature (Guo et al. 2017, arXiv:1706.04599). What is learned is a `type_model.TypeModel`.
+`type_figures`; a network on pictures of cells is in `engines.cell_classifier`. Types that are rare count as much as
+the others. Probabilities are calibrated on held-out cells by one temperature (Guo et al. 2017, arXiv:1706.04599). What
+is learned is a `type_model.TypeModel`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.core.parameters import Parameters, parameter
 from cell_curator.core.type_figures import Figures
 from cell_curator.core.type_model import Floats, Line, Tree, Trees, TypeModel, softmax
@@ -32,16 +34,17 @@ _BINS = 10
 class TypeParameters(Parameters):
     """How cell types are told apart."""
 
-    method: Literal["logistic", "boosting"] = parameter(
+    method: Literal["logistic", "boosting", "cnn"] = parameter(
         "logistic",
         "Classifier",
-        "Logistic regression is the better guess from few cells; boosted trees from some hundred of each type on.",
+        "Logistic regression is the better guess from few cells; boosted trees from some hundred of each type on. cnn:"
+        " a small network looks at pictures of the cells themselves and needs no measurements.",
     )
     figures: Figures = parameter(
         "look",
         "Told by",
         "The outline alone, also how grey levels lie in the cell, or also the grey levels themselves, which differ"
-        " between days and stainings, too.",
+        " between days and stainings, too. map: the place on the map alone, good for this map only.",
     )
     use_map: bool = parameter(
         False,
@@ -108,22 +111,20 @@ def train_types(
     UserError
         If there is a single type, a type has fewer than 5 cells, or nothing is known of the cells.
     """
-    names = _names(types)
+    names = names_of(types)
     table = table.loc[:, table.notna().any() & (table.std() > 0)]
     if not table.shape[1]:
         raise UserError("nothing measured differs between these cells; measure them anew")
     numbers = {name: number for number, name in enumerate(names)}
     y: NDArray[np.int64] = np.array([numbers[name] for name in types], np.int64)
     units: NDArray[np.int64] = np.array(pd.factorize(groups)[0], np.int64)
-    splits, by_image = folds(y, units, _FOLDS, params.seed)
-    held = np.zeros((len(y), len(names)))
-    for number, (learned, out) in enumerate(splits):
-        yield Progress(number / (len(splits) + 1), f"scoring on what was held out, {number + 1} of {len(splits)}")
-        part = _fit(table.iloc[learned], y[learned], units[learned], names, params)
-        held[out] = part.body.scores(part.standardised(table.iloc[out]))
-    yield Progress(len(splits) / (len(splits) + 1), "learning from all cells")
-    temperature = _temperature(held, y)
-    scores = _scores(softmax(held / temperature), y, names, by_image)
+
+    def fit(rows: NDArray[np.intp]) -> Job[Callable[[NDArray[np.intp]], Floats]]:
+        part = _fit(table.iloc[rows], y[rows], units[rows], names, params)
+        yield from ()
+        return lambda out: part.body.scores(part.standardised(table.iloc[out]))
+
+    temperature, scores = yield from held_out_scores(y, units, names, fit, params.seed, _FOLDS)
     model = _fit(table, y, units, names, params)
     about = {
         "parameters": params.model_dump(mode="json"),
@@ -132,6 +133,35 @@ def train_types(
         "scores": scores.plain(),
     }
     return replace(model, temperature=temperature, about=about), scores
+
+
+def held_out_scores(
+    y: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    names: tuple[str, ...],
+    fit: Callable[[NDArray[np.intp]], Job[Callable[[NDArray[np.intp]], Floats]]],
+    seed: int,
+    most: int,
+) -> Job[tuple[float, TypeScores]]:
+    """Temperature and scores of a way to learn, each cell told by what was learned without its image.
+
+    Parameters
+    ----------
+    fit
+        Learns from rows, and gives what tells logarithms of the odds ``(n, K)`` of other rows.
+    most
+        Times that it is asked to, at most.
+    """
+    splits, by_image = folds(y, groups, most, seed)
+    held = np.zeros((len(y), len(names)))
+    for number, (learned, out) in enumerate(splits):
+        part = (number / (len(splits) + 1), (number + 1) / (len(splits) + 1))
+        yield Progress(part[0], f"scoring on what was held out, {number + 1} of {len(splits)}")
+        tell = yield from scaled(fit(learned), *part)
+        held[out] = tell(out)
+    yield Progress(len(splits) / (len(splits) + 1), "learning from all cells")
+    temperature = _temperature(held, y)
+    return temperature, _scores(softmax(held / temperature), y, names, by_image)
 
 
 def folds(
@@ -154,8 +184,15 @@ def folds(
 # ---------------------------------------------------------------------- learning
 
 
-def _names(types: pd.Series[str]) -> tuple[str, ...]:
-    counts = types[types != ""].value_counts()
+def names_of(types: Iterable[str]) -> tuple[str, ...]:
+    """The types that there are, in alphabetical order.
+
+    Raises
+    ------
+    UserError
+        If there is a single type, or a type has fewer than 5 cells.
+    """
+    counts = pd.Series([name for name in types if name], dtype="object").value_counts()
     if not len(counts):
         raise UserError("no cell has a type yet; give a few cells of each type theirs")
     if len(counts) == 1:

@@ -1,10 +1,11 @@
 """What a cell type is told by: figures made of the measurements of a cell, and its place on the map.
 
-Three kinds, each with all of the one before. *Shape* is the outline alone. *Look* is how grey levels lie
-in the cell, each compared with the background beside that cell, so that exposure and staining of an image matter
-little. *All* are also the grey levels themselves, above the background, whose own level is no cell's. Figures are
-never compared with the other cells of an image: where an image holds a single type, that would take away the very
-difference that is looked for. Where a cell lies, how it is turned and what it touches say nothing of its type.
+Three kinds, each with all of the one before, and the place on the *map* alone. *Shape* is the outline alone. *Look*
+is how grey levels lie in the cell, each compared with the background beside that cell, so that exposure and staining
+of an image matter of an image matter little. *All* are also the grey levels themselves, above the background, whose own level is no
+cell's. Figures are never compared with the other cells of an image: where an image holds a single type, that would take
+away the very difference that is looked for. Where a cell lies, how it is turned and what it touches say nothing of its
+type.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Figures = Literal["shape", "look", "all"]
+Figures = Literal["shape", "look", "all", "map"]
 
 _SHAPE = ("eccentricity", "solidity", "neck")
 _SIZES = ("area", "perimeter", "major_axis", "minor_axis")
@@ -41,6 +42,10 @@ def type_figures(frame: pd.DataFrame, kind: Figures, latent: pd.DataFrame | None
     -------
     float64 table, indexed as ``frame``; NaN where something is not known.
     """
+    if kind == "map":
+        if latent is None:
+            raise ValueError("no places on the map were given")
+        return latent.reindex(frame.index).astype("float64").replace([np.inf, -np.inf], np.nan)
     columns = {f"log {name}": _log(frame[name]) for name in _SIZES}
     columns |= {name: frame[name].to_numpy(np.float64) for name in _SHAPE}
     columns["roundness"] = _log(frame["area"]) - 2 * columns["log perimeter"]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from cell_curator.core.jobs import UserError
 from cell_curator.core.type_model import TypeModel, from_json
+from cell_curator.core.type_patches import FORMAT as PICTURES
+from cell_curator.core.type_patches import PatchModel, patch_model
 from cell_curator.io.atomic import write_atomic
 
 
-def write_type_model(path: Path, model: TypeModel) -> None:
+def write_type_model(path: Path, model: TypeModel | PatchModel) -> None:
     """Write a model, whole or not at all.
 
     Raises
@@ -22,7 +24,7 @@ def write_type_model(path: Path, model: TypeModel) -> None:
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
-def read_type_model(path: Path) -> TypeModel:
+def read_type_model(path: Path) -> TypeModel | PatchModel:
     """Read what `write_type_model` wrote.
 
     Raises
@@ -31,7 +33,10 @@ def read_type_model(path: Path) -> TypeModel:
         Missing, unreadable, damaged, or something else: one line that says which.
     """
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(said, dict) and said.get("format") == PICTURES:
+            return patch_model(said)
+        return from_json(said)
     except FileNotFoundError:
         raise UserError(f"{path}: does not exist; name a model made by classify train") from None
     except OSError as error:
