@@ -43,7 +43,7 @@ def export(
     from cell_curator.io.formats.registry import WRITTEN, by_name
 
     form = by_name(format, WRITTEN)
-    with open_session(project) as session:
+    with open_session(project, reading=True) as session:
         written = follow(write(session, out, form, rejected=rejected))
     data = {"format": form.name, "files": written.files, "notes": written.notes}
     return Answer(data, "\n".join((*map(str, written.files), *written.notes)))

@@ -94,12 +94,17 @@ def run(
 
 
 @contextmanager
-def open_session(folder: Path, *, create: bool = False) -> Iterator[Session]:
-    """The project, closed at the end whatever happens; everything runs in this process."""
+def open_session(folder: Path, *, create: bool = False, reading: bool = False) -> Iterator[Session]:
+    """The project, closed at the end whatever happens; everything runs in this process.
+
+    Unless it is only for ``reading``, it is refused at once where nothing can be written.
+    """
     from cell_curator.session import Session
 
     session = Session.open_or_create(folder) if create else Session.open(folder)
     try:
+        if not reading:
+            session.project.require_writable()
         yield session
     finally:
         session.close()

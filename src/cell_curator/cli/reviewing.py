@@ -79,7 +79,7 @@ def audit(
     """
     from cell_curator import reviewing
 
-    with open_session(project) as session:
+    with open_session(project, reading=start is None) as session:
         if start is not None:
             reviewing.start_audit(session, start, typed.seed or 0)
         steps, state = reviewing.funnel(session), reviewing.audit(session, bound / 100)

@@ -93,7 +93,7 @@ def start(project: Project, *, typed: Typed) -> Answer:
 @command(rounds, name="list")
 def list_(project: Project) -> Answer:
     """The rounds of a project: examples, scores, effort, and which model is in use."""
-    with open_session(project) as session:
+    with open_session(project, reading=True) as session:
         return _round_table(session)
 
 
@@ -125,7 +125,7 @@ def check(project: Project) -> Answer:
     """Say what is wrong with the examples before a round."""
     from cell_curator.examples import preflight
 
-    with open_session(project) as session:
+    with open_session(project, reading=True) as session:
         found = follow(preflight(session))
     data = [{"text": one.text, "remedy": one.remedy, "stops": one.stops} for one in found]
     lines = [f"{'stops: ' if one.stops else ''}{one}" for one in found]
@@ -137,7 +137,7 @@ def doubtful(project: Project) -> Answer:
     """The places where the model in use is least sure: what to correct next."""
     from cell_curator.comparing import doubtful as look
 
-    with open_session(project) as session:
+    with open_session(project, reading=True) as session:
         found = follow(look(session))
         names = {record.image_id: record.name for record in session.images}
     rows = [(round(one.score, 3), *one.corners, one.text) for one in found]
@@ -156,7 +156,7 @@ def pack(
     from cell_curator.bundles import write_bundle
     from cell_curator.rounds import usual_parameters
 
-    with open_session(project) as session:
+    with open_session(project, reading=True) as session:
         path = follow(write_bundle(session, file, _typed_over(typed, usual_parameters(session))))
     return Answer({"file": path}, f"{path}\non the other machine: cell-curator rounds train {path.name} MODEL")
 

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.cluster_reading import Densities
-from cell_curator.core.colors import cluster_color, to_hex, word_color
+from cell_curator.core.colors import RGB, cluster_color, condition_colors, to_hex
 from cell_curator.core.comparison import Comparison
-from cell_curator.core.doses import in_order
 from cell_curator.core.permutation import p_text
 from cell_curator.core.size_study import Histogram, SizeStudy
 from cell_curator.core.trend import rho_text
@@ -107,7 +106,8 @@ def composition_figure(made: Comparison, names: Mapping[int, str]) -> Drawing:
 
 def sizes_figure(study: SizeStudy) -> Drawing:
     """Histogram, smooth curve and box plot of area, height and width for each condition."""
-    every = in_order(made.condition for made in study.histograms)
+    colors = condition_colors(made.condition for made in study.histograms)
+    every = list(colors)
     conditions = every[:_MOST_CONDITIONS]
     quantities = list(dict.fromkeys(made.quantity for made in study.histograms))
     drawing = Drawing(30 + 300 * len(quantities), 300 + 22 * len(conditions))
@@ -116,11 +116,11 @@ def sizes_figure(study: SizeStudy) -> Drawing:
     drawing.text(20, 46, study.why + (f"; {study.cut}" if study.cut else "") + left_out, 12, SOFT)
     for column, quantity in enumerate(quantities):
         own = [made for made in study.histograms if made.quantity == quantity and made.condition in conditions]
-        _size_panel(drawing, 30 + 300 * column, own, conditions)
+        _size_panel(drawing, 30 + 300 * column, own, colors)
     return drawing
 
 
-def _size_panel(drawing: Drawing, left: float, own: Sequence[Histogram], conditions: Sequence[str]) -> None:
+def _size_panel(drawing: Drawing, left: float, own: Sequence[Histogram], colors: Mapping[str, RGB]) -> None:
     top, wide, tall = 70.0, 260.0, 150.0
     low, high = float(own[0].edges[0]), float(own[0].edges[-1])
     step = float(own[0].edges[1] - own[0].edges[0])
@@ -130,7 +130,7 @@ def _size_panel(drawing: Drawing, left: float, own: Sequence[Histogram], conditi
         return left + wide * float(np.clip((value - low) / max(high - low, 1e-9), 0, 1))
 
     for made in own:
-        color = to_hex(word_color(conditions.index(made.condition)))
+        color = to_hex(colors[made.condition])
         share = made.counts / max(made.counts.sum(), 1)
         for edge, value in zip(made.edges[:-1], share, strict=True) if len(own) <= _MOST_FILLED else ():
             height = tall * float(value) / most
@@ -144,7 +144,7 @@ def _size_panel(drawing: Drawing, left: float, own: Sequence[Histogram], conditi
     quantity = own[0].quantity
     drawing.text(left + wide / 2, top + tall + 30, f"{quantity} ({_UNITS[quantity]})", 11, INK, "middle")
     for row, made in enumerate(own):
-        y, color = top + tall + 50 + 22 * row, to_hex(word_color(conditions.index(made.condition)))
+        y, color = top + tall + 50 + 22 * row, to_hex(colors[made.condition])
         a, b, c, d, e = (x(value) for value in made.box)
         drawing.line([(a, y), (e, y)], color, 1.2)
         drawing.rect(b, y - 6, max(d - b, 1), 12, color, 0.6)

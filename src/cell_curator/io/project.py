@@ -12,12 +12,11 @@ session, no selection and no undo.
 
 from __future__ import annotations
 
-import getpass
 import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from cell_curator.core.cells import COLUMNS, CellTable
 from cell_curator.core.jobs import UserError
 from cell_curator.core.regions import Region
 from cell_curator.io.atomic import write_atomic
+from cell_curator.io.claim import Claim, claim, user_name
 from cell_curator.io.label_store import LabelStore
 from cell_curator.io.records import (
     ImageRecord,
@@ -45,7 +45,9 @@ from cell_curator.io.schema import (
     APPLICATION_ID,
     SCHEMA,
     SCHEMA_VERSION,
+    check_current,
     check_version,
+    check_whole,
     connect,
     migrate,
     storage_errors,
@@ -81,10 +83,14 @@ class Change:
 
 
 class Project:
-    """One open project folder. Safe to use from several threads."""
+    """One open project folder. Safe to use from several threads.
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+    Whoever opens it first may write; for all others it is `read_only` until that one closes it.
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, held: Claim) -> None:
         self.folder = folder
+        self._held = held
         self._connection = connection
         self._lock = threading.RLock()
         self._labels = LabelStore(folder / "labels.zarr")
@@ -105,6 +111,9 @@ class Project:
             raise UserError(f"{folder}: already exists and is not an empty folder; choose another name")
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            held = claim(folder)
+            if held.refused:
+                raise UserError(held.refused)
             connection = connect(folder / "project.sqlite")
             use_wal(connection)
             with connection:
@@ -113,11 +122,11 @@ class Project:
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 connection.execute("INSERT INTO meta VALUES ('created', ?)", (now(),))
                 connection.execute("INSERT INTO meta VALUES ('next_cell_id', '1')")
-        return cls(folder, connection)
+        return cls(folder, connection, held)
 
     @classmethod
     def open(cls, folder: Path) -> Project:
-        """Open an existing project.
+        """Open an existing project, to look at only if another process holds it or it cannot be written.
 
         Raises
         ------
@@ -131,17 +140,23 @@ class Project:
                 f"{folder}: is not a project (no project.sqlite inside); open a project folder or create one"
             )
         with storage_errors(folder):
-            connection = connect(file)
+            with closing(connect(file, reading=True)) as connection:
+                check_version(connection, folder)  # nothing is put into a folder of somebody else
+            held = claim(folder)
             try:
-                check_version(connection, folder)
-                use_wal(connection)  # only now: a file of somebody else must not be changed
-                migrate(connection, folder)
+                connection = _opened(folder, held)
             except BaseException:
-                connection.close()
+                held.release()
                 raise
-        project = cls(folder, connection)
-        project._labels.tidy({r.image_id: r.labels_revision for r in project.images()})
+        project = cls(folder, connection, held)
+        if not project.read_only:
+            project._labels.tidy({r.image_id: r.labels_revision for r in project.images()})
         return project
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be written here and what to do, in one line; empty where it can."""
+        return self._held.refused
 
     @staticmethod
     def is_project(folder: Path) -> bool:
@@ -152,6 +167,12 @@ class Project:
         """Close the files; the project must not be used afterwards."""
         with self._lock:
             self._connection.close()
+            self._held.release()
+
+    def require_writable(self) -> None:
+        """Raise a `UserError` that says why, if nothing can be written."""
+        if self.read_only:
+            raise UserError(self.read_only)
 
     # ------------------------------------------------------------------ reading
 
@@ -169,6 +190,8 @@ class Project:
 
     def labels(self, record: ImageRecord) -> NDArray[np.int32]:
         """The label image ``(Y, X)`` of one image; zeros where there is none yet."""
+        if self.read_only:  # whoever may write has gone on since, and threw the older ones away
+            record = next((now for now in self.images() if now.image_id == record.image_id), record)
         if record.labels_revision == 0:
             return np.zeros(record.shape[1:], np.int32)
         return self._labels.read(record.image_id, record.labels_revision)
@@ -230,6 +253,7 @@ class Project:
 
     def reserve_cell_ids(self, count: int) -> NDArray[np.int64]:
         """``count`` ids that no cell ever had."""
+        self.require_writable()
         with self._lock, storage_errors(self.folder), self._connection:
             first = int(self._connection.execute("SELECT value FROM meta WHERE key = 'next_cell_id'").fetchone()[0])
             self._connection.execute("UPDATE meta SET value = ? WHERE key = 'next_cell_id'", (str(first + count),))
@@ -243,6 +267,7 @@ class Project:
         UserError
             If the disk is full or the folder cannot be written; nothing is changed then.
         """
+        self.require_writable()
         with self._lock, storage_errors(self.folder):
             images = {record.image_id: record for record in change.images}
             known = {record.image_id: record for record in self.images()} if change.labels else {}
@@ -287,7 +312,7 @@ class Project:
         if change.action:
             execute(
                 "INSERT INTO journal (time, user, action, detail) VALUES (?, ?, ?, ?)",
-                (now(), _user(), change.action, json.dumps(dict(change.detail))),
+                (now(), user_name(), change.action, json.dumps(dict(change.detail))),
             )
 
     def _write_embedding(self, embedding: StoredEmbedding) -> None:
@@ -315,6 +340,22 @@ class Project:
 # ---------------------------------------------------------------------- helpers
 
 
+def _opened(folder: Path, held: Claim) -> sqlite3.Connection:
+    """The project's database, whole, of this version, and ready for what may be done with it."""
+    connection = connect(folder / "project.sqlite", reading=bool(held.refused))
+    try:
+        check_whole(connection, folder, every_page=held.unclean)
+        if held.refused:
+            check_current(connection, held.refused)
+        else:
+            use_wal(connection)
+            migrate(connection, folder)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Rows as plain Python values; SQLite knows no NumPy scalars, and NaN is NULL there."""
     columns: list[list[Any]] = [frame.index.tolist()]
@@ -327,10 +368,3 @@ def _cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
 def now() -> str:
     """The time as the project writes it: UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container without a user name
-        return ""

@@ -7,6 +7,7 @@ there were older ones.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +19,8 @@ from cell_curator.core.jobs import UserError
 SCHEMA_VERSION = 4
 APPLICATION_ID = 0x43454C4C  # "CELL"; tells our files from other people's SQLite files
 _SQL_TYPES = {"int64": "INTEGER", "bool": "INTEGER", "float64": "REAL", "object": "TEXT"}
+
+_QUICKLY_CHECKED = 64 << 20
 
 _ROUNDS = """
 CREATE TABLE regions (
@@ -66,9 +69,12 @@ ALTER TABLE images ADD COLUMN plane INTEGER NOT NULL DEFAULT 0;
 """What makes a project of the version of the key into one of the next."""
 
 
-def connect(file: Path) -> sqlite3.Connection:
-    """Open the file, making it if it is not there; for use by several threads, one at a time."""
-    connection = sqlite3.connect(file, check_same_thread=False, timeout=10)
+def connect(file: Path, *, reading: bool = False) -> sqlite3.Connection:
+    """Open the file, for use by several threads, one at a time; made if it is not there, unless only ``reading``."""
+    how = "rwc"
+    if reading:  # where not even the log beside it can be made, SQLite must be told that nobody else writes
+        how = "ro" if os.access(file.parent, os.W_OK) else "ro&immutable=1"
+    connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode={how}", uri=True, check_same_thread=False, timeout=10)
     connection.row_factory = sqlite3.Row
     return connection
 
@@ -100,6 +106,37 @@ def check_version(connection: sqlite3.Connection, folder: Path) -> None:
         raise UserError(f"{folder}: has the unknown old format {version}; open it with the version that made it")
 
 
+def check_current(connection: sqlite3.Connection, refused: str) -> None:
+    """Whether a project that cannot be written needs no bringing up to date; ``refused`` says why it cannot.
+
+    Raises
+    ------
+    UserError
+        If it does.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{refused} (it is of the older format {version}, which must be brought up to date first)")
+
+
+def check_whole(connection: sqlite3.Connection, folder: Path, *, every_page: bool) -> None:
+    """Whether the file is undamaged.
+
+    Reading every page of a large project takes seconds; unless ``every_page`` is asked for, only files below
+    64 MB are looked through.
+
+    Raises
+    ------
+    UserError
+        If it is not.
+    """
+    if not every_page and (folder / "project.sqlite").stat().st_size > _QUICKLY_CHECKED:
+        return
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise UserError(f"{folder}: project.sqlite is damaged; `cell-curator repair` saves what can be read")
+
+
 def migrate(connection: sqlite3.Connection, folder: Path) -> None:
     """Bring an older project up to date; what it was stays beside it as ``project.v1.sqlite``."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -124,7 +161,9 @@ def storage_errors(folder: Path) -> Iterator[None]:
                 f"{folder}: the disk is full; free some space and try again, nothing was changed"
             ) from error
         if "not a database" in text or "malformed" in text:
-            raise UserError(f"{folder}: project.sqlite is damaged or not ours; restore it from a back-up") from error
+            raise UserError(
+                f"{folder}: project.sqlite is damaged or not ours; `cell-curator repair` saves what can be read"
+            ) from error
         if "locked" in text:
             raise UserError(f"{folder}: another program is writing to this project; close it and try again") from error
         if "readonly" in text or "unable to open" in text:

@@ -134,9 +134,16 @@ class Dock(QWidget):
         """The open session."""
         return self.bench.session
 
-    def run(self, title: str, make_job: Callable[[], Job[Any]], done: Callable[[Any], str] | None = None) -> None:
-        """Run a job; ``done`` turns its result into the line of state."""
-        self.jobs.run(title, make_job, done)
+    def run(
+        self,
+        title: str,
+        make_job: Callable[[], Job[Any]],
+        done: Callable[[Any], str] | None = None,
+        *,
+        reading: bool = False,
+    ) -> None:
+        """Run a job; ``done`` turns its result into the line of state. ``reading``: it changes nothing."""
+        self.jobs.run(title, make_job, done, reading=reading)
 
     def guard(self, action: Callable[[], Any]) -> Any:
         """Do something that may end in a `UserError`, which then stands in the dock."""
@@ -243,13 +250,21 @@ class Header(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
+        self.looking = QLabel()
+        self.looking.setObjectName("error")
+        self.looking.setWordWrap(True)
+        self.looking.hide()
         layout.addWidget(self.project)
+        layout.addWidget(self.looking)
         layout.addLayout(row)
 
     def show_session(self, session: Session | None, links: Connections) -> None:
         """Follow another session."""
         for widget in (self.images, self.previous, self.next):
             widget.setVisible(session is not None)
+        only = "" if session is None else session.project.read_only
+        self.looking.setText(f"Only to look at: {only}" if only else "")
+        self.looking.setVisible(bool(only))
         if session is None:
             self.images.clear()
             return

@@ -65,7 +65,7 @@ class ExchangePanel(QWidget):
             return
         form = self._formats[self.format.value()]
         job = partial(export, session, Path(folder), form, rejected=self.rejected.isChecked())
-        self._run(f"Writing {form.title}", job, partial(_exported, folder))
+        self._run(f"Writing {form.title}", job, partial(_exported, folder), reading=True)
 
     def _import(self) -> None:
         session = self._bench.session

@@ -214,7 +214,7 @@ class ReadingPage(QWidget):
             return
         self.pictures.show_rows(())
         self._show(self.pictures)
-        self._dock.run("Painting cells", make, partial(self._painted, view))
+        self._dock.run("Painting cells", make, partial(self._painted, view), reading=True)
 
     def _painted(self, view: str, rows: list[PictureRow]) -> str:
         if self.view.value() == view:

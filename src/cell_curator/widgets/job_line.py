@@ -58,10 +58,17 @@ class JobLine(QWidget):
         if bench.runner.busy:
             self._started(bench.runner.title, None)
 
-    def run(self, title: str, make_job: Callable[[], Job[Any]], done: Callable[[Any], str] | None = None) -> None:
-        """Start a job of this dock."""
+    def run(
+        self,
+        title: str,
+        make_job: Callable[[], Job[Any]],
+        done: Callable[[Any], str] | None = None,
+        *,
+        reading: bool = False,
+    ) -> None:
+        """Start a job of this dock; ``reading``: it changes nothing."""
         try:
-            self._bench.run(title, make_job, owner=self._owner, on_done=partial(self._say, done))
+            self._bench.run(title, make_job, owner=self._owner, on_done=partial(self._say, done), reading=reading)
         except UserError as error:
             self.show_error(str(error))
 

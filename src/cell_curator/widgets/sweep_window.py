@@ -243,7 +243,7 @@ class SweepWindow(QWidget):
         self.view.begin(axes, width / height)
         self._show_tabs(axes)
         self.best_first.setChecked(False)
-        self.jobs.run("Making the sheet", job, self._made)
+        self.jobs.run("Making the sheet", job, self._made, reading=True)
         self.view.setFocus()
 
     def _made(self, tiles: tuple[Tile, ...]) -> str:

@@ -100,6 +100,8 @@ class Workbench:
         if not path.exists():
             raise UserError(f"{path}: there is no such folder; check the name")
         self._refuse_while_busy()
+        if self.session is not None and path.resolve() == self.session.folder.resolve():
+            self.close_session()  # or it could only be looked at, being open here
         if _is_project(path):
             self.adopt(Session.open(path, execute=self._execute))
             return
@@ -158,14 +160,17 @@ class Workbench:
         *,
         owner: object = None,
         on_done: Callable[[Any], object] | None = None,
+        reading: bool = False,
     ) -> None:
         """Run a job on the session, with what was just painted taken into account.
 
         Raises
         ------
         UserError
-            If another job is running.
+            If another job is running, or the project can only be looked at and the job is not only ``reading``.
         """
+        if self.session is not None and not reading:
+            self.session.project.require_writable()
         if self.link is not None:
             self.link.flush()
         self.runner.start(title, make_job, owner=owner, on_done=on_done)
