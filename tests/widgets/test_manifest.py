@@ -37,6 +37,7 @@ def test_the_first_entry_opens_all_docks_and_each_has_its_own(manifest):
         "Review",
         "Patches",
         "Explore",
+        "Types",
         "Confluency",
     ]
     for widget in manifest.contributions.widgets:

@@ -6,13 +6,23 @@ table and adds the continuous scale. It draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_rgba, to_hex, word_color
+from cell_curator.core.cell_types import CellTypes, by_hand
+from cell_curator.core.colors import (
+    NOISE_COLOR,
+    RGB,
+    VERDICT_COLORS,
+    cluster_rgba,
+    condition_colors,
+    scale,
+    to_hex,
+    word_color,
+)
 from cell_curator.core.doses import in_order
 
 RGBA = NDArray[np.float32]
@@ -21,13 +31,10 @@ RGBA = NDArray[np.float32]
 SELECTED = "#ff3ad1"
 """Ring around what is selected; seen on black, on white and on every cluster's colour."""
 
-# Seven stops of viridis (van der Walt & Smith 2015), linear in between.
-_SCALE = np.array(
-    [
-        (0.267, 0.005, 0.329), (0.268, 0.224, 0.512), (0.191, 0.407, 0.556), (0.128, 0.567, 0.551),
-        (0.267, 0.749, 0.441), (0.678, 0.864, 0.190), (0.993, 0.906, 0.144),
-    ]
-)  # fmt: skip
+TYPE = "cell_type"
+"""Colouring by the type of a cell."""
+
+_TOLD, _UNTYPED = 0.6, 0.55  # opacity
 
 
 def by_verdict(verdicts: Sequence[str]) -> RGBA:
@@ -38,16 +45,14 @@ def by_verdict(verdicts: Sequence[str]) -> RGBA:
     return colors
 
 
-def by_name(names: Sequence[object], order: Sequence[object] | None = None) -> RGBA:
-    """One colour per cell from a word (a condition, an image); ``order`` fixes which gets which."""
-    if order is None:
-        place = {word: number for number, word in enumerate(in_order(str(name) for name in set(names)))}
-        rank = {name: place[str(name)] for name in set(names)}
-    else:
-        rank = {name: number for number, name in enumerate(order)}
-    known, where = np.unique([rank.get(name, -1) for name in names], return_inverse=True)
-    table = np.array([(*(word_color(int(n)) if n >= 0 else NOISE_COLOR), 1.0) for n in known], np.float32)
-    return table[where] if len(known) else np.ones((0, 4), np.float32)
+def by_name(names: Sequence[object], colors: Mapping[str, RGB] | None = None) -> RGBA:
+    """One colour per cell from a word (an image, say); ``colors`` fixes which gets which."""
+    known = dict.fromkeys(names)
+    if colors is None:
+        colors = {word: word_color(rank) for rank, word in enumerate(in_order(map(str, known)))}
+    place = {name: number for number, name in enumerate(known)}
+    table = np.array([(*colors.get(str(name), NOISE_COLOR), 1.0) for name in known], np.float32).reshape(-1, 4)
+    return table[[place[name] for name in names]]
 
 
 def by_value(values: ArrayLike, limits: tuple[float, float] | None = None) -> RGBA:
@@ -59,9 +64,7 @@ def by_value(values: ArrayLike, limits: tuple[float, float] | None = None) -> RG
     if not known.any():
         return colors
     low, high = value_limits(values) if limits is None else limits
-    at = np.clip((values[known] - low) / max(high - low, 1e-12), 0, 1) * (len(_SCALE) - 1)
-    for channel in range(3):
-        colors[known, channel] = np.interp(at, np.arange(len(_SCALE)), _SCALE[:, channel])
+    colors[known, :3] = scale((values[known] - low) / max(high - low, 1e-12))
     return colors
 
 
@@ -80,15 +83,30 @@ def scale_colors(steps: int) -> list[str]:
     return [to_hex(tuple(map(float, row[:3]))) for row in by_value(np.linspace(0, 1, steps), (0.0, 1.0))]
 
 
-def color_cells(frame: pd.DataFrame, by: str) -> RGBA:
-    """One colour per row of a cell table, by ``cluster``, ``verdict``, a word or a measurement.
+def by_type(frame: pd.DataFrame, types: CellTypes) -> RGBA:
+    """One colour per cell from its type: full where a person said so, fainter where a model did; none is grey."""
+    table = {name: types.color(name) for name in set(frame["cell_type"])}
+    colors = np.ones((len(frame), 4), np.float32)
+    if len(frame):
+        colors[:, :3] = [table[name] for name in frame["cell_type"]]
+        colors[:, 3] = np.where(by_hand(frame), 1.0, np.where(frame["cell_type"] == "", _UNTYPED, _TOLD))
+    return colors
 
-    By ``corrected``, the cell corrected last is brightest, and those that never were are grey.
+
+def color_cells(frame: pd.DataFrame, by: str, types: CellTypes | None = None) -> RGBA:
+    """One colour per row of a cell table, by ``cluster``, ``verdict``, ``cell_type``, a word or a measurement.
+
+    By ``corrected``, the cell corrected last is brightest, and those that never were are grey. ``types`` are those
+    of the project.
     """
+    if by == TYPE:
+        return by_type(frame, types or CellTypes())
     if by == "cluster":
         return cluster_rgba(frame["cluster"].to_numpy(np.int64))
     if by == "verdict":
         return by_verdict(list(frame["verdict"]))
-    if by in ("condition", "image"):
+    if by == "condition":
+        return by_name(list(frame[by]), condition_colors(frame[by]))
+    if by == "image":
         return by_name(list(frame[by]))
     return by_value(frame[by].to_numpy(np.float64))

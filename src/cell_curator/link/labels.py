@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.cell_types import CellTypes
 from cell_curator.link.colors import color_cells
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class LabelsBinder:
         self._viewer.layers.insert(index, layer)
         for name, value in kept.items():
             setattr(layer, name, value)
+        layer.editable = not self._session.project.read_only
         layer.events.paint.connect(self._touched)
         layer.events.set_data.connect(self._touched)
         layer.events.selected_label.connect(self._label_chosen)
@@ -128,8 +130,9 @@ class LabelsBinder:
         frame = self._session.cells.frame
         here = (frame["image"] == image_id).to_numpy()
         table: dict[int | None, Any] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
+        types = self._session.get(CellTypes)
         labels = (int(label) for label in frame["label"][here])
-        table.update(zip(labels, color_cells(frame, self.color_by)[here], strict=True))
+        table.update(zip(labels, color_cells(frame, self.color_by, types)[here], strict=True))
         return table
 
     def _set_colormap(self, colormap: Any) -> None:

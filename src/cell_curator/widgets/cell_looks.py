@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QWidget
 
 from cell_curator.core.colors import VERDICT_COLORS, to_hex
 from cell_curator.core.measure import MEASURED
+from cell_curator.link.colors import TYPE
 from cell_curator.link.labels import EACH
 from cell_curator.widgets.controls import Choice
 from cell_curator.widgets.workbench import Workbench
@@ -22,7 +23,7 @@ _NOT_COLORS = ("y", "x", "top", "left", "bottom", "right", "touches_border")
 MEASUREMENTS = {name.replace("_", " "): name for name in MEASURED if name not in _NOT_COLORS}
 """What the user reads, and the column, of everything that can be a colour scale."""
 
-_COLORINGS = {"each cell its own": EACH, "verdict": "verdict", "cluster": "cluster"} | MEASUREMENTS
+_COLORINGS = {"each cell its own": EACH, "verdict": "verdict", "cluster": "cluster", "type": TYPE} | MEASUREMENTS
 
 
 class CellLooks(QWidget):
@@ -60,16 +61,22 @@ class CellLooks(QWidget):
     def showEvent(self, event: Any) -> None:  # noqa: N802
         """Show how the layer is drawn now; the other dock may have changed it."""
         super().showEvent(event)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Show how the layer is drawn now."""
         link, layer = self._bench.link, self._layer
-        if link is None or layer is None:
+        if link is None:
+            return
+        names = {column: name for name, column in _COLORINGS.items()}
+        self.coloring.set_value(names.get(link.labels.color_by, self.coloring.value()))
+        self.legend.setVisible(link.labels.color_by == "verdict")
+        if layer is None:
             return
         for box, on in ((self.outlines, layer.contour > 0), (self.only, layer.show_selected_label)):
             box.blockSignals(True)
             box.setChecked(on)
             box.blockSignals(False)
-        names = {column: name for name, column in _COLORINGS.items()}
-        self.coloring.set_value(names.get(link.labels.color_by, self.coloring.value()))
-        self.legend.setVisible(link.labels.color_by == "verdict")
 
     @property
     def _layer(self) -> Labels | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
 
 from cell_curator import confluency
 from cell_curator.core.confluency import ConfluencyParameters
@@ -19,7 +19,7 @@ from cell_curator.widgets.confluency_all import AllCovers, save_tables
 from cell_curator.widgets.confluency_groups import AUTO, MOST, GroupButtons
 from cell_curator.widgets.confluency_live import LiveCover, Shown
 from cell_curator.widgets.confluency_results import size_in_words
-from cell_curator.widgets.controls import Fold, NumberEdit, push_button, stacked, tool_row
+from cell_curator.widgets.controls import Fold, NumberEdit, push_button, side_by_side, stacked, tool_row
 from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
 
@@ -89,7 +89,7 @@ class ConfluencyDock(Dock):
             self.groups,
             self.form,
             self.say,
-            self._build_pixel(),
+            side_by_side(QLabel("Size of a pixel"), self.pixel),
             self._build_tiles(),
         )
         for part in (*parts, self.results):
@@ -101,14 +101,6 @@ class ConfluencyDock(Dock):
         self._put_later.setInterval(_PUT_MS)
         self._put_later.timeout.connect(partial(self.guard, self._put))
         self._bind_keys()
-
-    def _build_pixel(self) -> QWidget:
-        made = QWidget()
-        row = QHBoxLayout(made)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("Size of a pixel"))
-        row.addWidget(self.pixel, 1)
-        return made
 
     def _build_tiles(self) -> QWidget:
         text = QLabel(_TILES)

@@ -286,6 +286,17 @@ def stacked(*widgets: QWidget) -> QWidget:
     return made
 
 
+def side_by_side(*widgets: QWidget) -> QWidget:
+    """Widgets beside each other, equally wide."""
+    made = QWidget()
+    row = QHBoxLayout(made)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(4)
+    for widget in widgets:
+        row.addWidget(widget, 1)
+    return made
+
+
 def ignore_wheel(*widgets: QWidget) -> None:
     """Scrolling through a dock must not change the values that pass under the mouse."""
     for widget in widgets:

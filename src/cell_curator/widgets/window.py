@@ -35,6 +35,7 @@ from cell_curator.widgets.preprocess_dock import PreprocessDock
 from cell_curator.widgets.review_dock import ReviewDock
 from cell_curator.widgets.segment_dock import SegmentDock
 from cell_curator.widgets.teach_dock import TeachDock
+from cell_curator.widgets.types_dock import TypesDock
 from cell_curator.widgets.workbench import Workbench, workbench_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ DOCKS: tuple[type[Dock], ...] = (
     ReviewDock,
     PatchesDock,
     ExploreDock,
+    TypesDock,
     ConfluencyDock,
 )
 NAME = "Cell Curator"
