@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from cell_curator import map_reading
 from cell_curator.core.cluster_reading import Densities
-from cell_curator.core.colors import cluster_color, cluster_rgba, to_hex, word_color
-from cell_curator.core.doses import in_order
+from cell_curator.core.colors import cluster_color, cluster_rgba, condition_colors, to_hex
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.io import figures
 from cell_curator.io.drawing import Drawing
@@ -61,11 +60,12 @@ def draw(session: Session) -> Job[dict[str, Drawing]]:
     there = np.isin(stored.cell_id, frame.index)
     rows, points = frame.loc[stored.cell_id[there]], stored.map2d[there]
     clusters = rows["cluster"].to_numpy(np.int64)
-    known = in_order(rows["condition"])
+    known = condition_colors(rows["condition"])
     place = rows["condition"].map({name: n for n, name in enumerate(known)}).to_numpy(np.int64)
-    tints = np.array([(*word_color(n), 1.0) for n in range(len(known))], np.float32)
+    tints = np.array([(*color, 1.0) for color in known.values()], np.float32)
     conditions = [
-        (name or "(no condition)", to_hex(word_color(n)), int((place == n).sum())) for n, name in enumerate(known)
+        (name or "(no condition)", to_hex(color), int((place == n).sum()))
+        for n, (name, color) in enumerate(known.items())
     ]
     made = {
         "map-by-cluster": figures.map_figure(

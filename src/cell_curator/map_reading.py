@@ -325,7 +325,7 @@ def quick_warnings(session: Session, compared: Comparison | None = None) -> tupl
     if stale:
         cells = f"{stale} of {len(counting)} cells changed or are new"
         said.insert(0, f"{cells} since the map was made; bring the map up to date")
-    if stored.detail.get("conditions"):
+    if len(stored.detail.get("conditions", ())) > 1:
         said.append(
             "the network was told the condition, so its features hold what the condition does not explain: "
             "differences between conditions look smaller here than they are; to find them, use the model vae"

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_color
+from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, cluster_color, condition_colors, word_color
 from cell_curator.link.colors import by_name, by_value, color_cells, scale_colors, value_limits
 
 
@@ -14,8 +14,19 @@ def test_cluster_and_verdict_colours_are_those_of_the_core():
 
 
 def test_words_have_the_same_colour_whichever_cells_are_asked_for():
-    every = by_name(["a", "b", "c"], order=["a", "b", "c"])
-    assert (by_name(["c"], order=["a", "b", "c"])[0] == every[2]).all()
+    colors = condition_colors(["a", "b", "c"])
+    assert (by_name(["c"], colors)[0] == by_name(["a", "b", "c"], colors)[2]).all()
+    np.testing.assert_allclose(by_name(["x"], colors)[0, :3], NOISE_COLOR, atol=1e-6)
+    assert by_name([]).shape == (0, 4)
+    assert (by_name([10, 2])[0] == by_name(["a", "b"])[1]).all()  # image 2 before image 10
+
+
+def test_doses_run_from_dark_to_bright_and_words_do_not():
+    frame = pd.DataFrame({"condition": ["10 nM", "DMSO", "100 nM", "1 nM"]})
+    brightness = color_cells(frame, "condition")[[1, 3, 0, 2], :3].sum(axis=1)
+    assert (np.diff(brightness) > 0.2).all()
+    words = condition_colors(["wild type", "mutant"])
+    assert list(words.values()) == [word_color(0), word_color(1)]
 
 
 def test_values_run_from_dark_to_bright_and_unknown_is_grey():

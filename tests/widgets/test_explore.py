@@ -159,6 +159,19 @@ def test_what_going_on_from_a_network_gained_is_said(dock):
     assert "2.0 better than the map before, whose best it reached after 40 steps, not 800" in dock.plot.gain()
 
 
+def test_the_training_that_is_compared_with_has_a_curve_of_its_own(dock, viewer):
+    for step, value in ((1, 9.0), (50, 8.0), (1, 9.0), (100, 8.5)):
+        dock.learning.take(VaeProgress(step, 100, value, value, 1.0, value))
+    assert (dock.plot.steps, dock.plot.drawn("afresh"), dock.learning.parts.drawn("kl")) == (2, 2, 2)
+    dock.plot.show_before([(800, 7.96)])
+    dock.learning.show_notes(("going on from a network: 2 nats better", ""))
+    assert dock.learning.said.text() == (
+        "Held-back loss as that of the map before (8.0).\nGoing on from a network: 2 nats better."
+    )
+    dock.learning.clear()
+    assert not dock.plot.drawn("afresh")
+
+
 def test_the_number_of_groups_is_suggested_with_reasons(dock, monkeypatch, wait_for_job):
     def suggest(_session, parameters):
         assert parameters == dock.forms[1].value()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -177,7 +178,8 @@ def _trend_of(made: Comparison) -> dict[str, Any] | None:
 
 def _text(judged: Judgement) -> str:
     made = judged.comparison
-    scores = table(("score", "value", "space", "cells"), [(r.what, r.value, r.space, r.split) for r in judged.honesty])
+    rows = [(r.what, "–" if math.isnan(r.value) else r.value, r.space, r.split) for r in judged.honesty]
+    scores = table(("score", "value", "space", "cells"), rows)
     parts = [scores]
     if not made.refused:
         shares = [

@@ -9,10 +9,22 @@ module knows no layers, no Qt and no files.
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cell_curator.core.doses import doses, in_order
+
+# Seven stops of viridis (van der Walt & Smith 2015), linear in between.
+_SCALE = np.array(
+    [
+        (0.267, 0.005, 0.329), (0.268, 0.224, 0.512), (0.191, 0.407, 0.556), (0.128, 0.567, 0.551),
+        (0.267, 0.749, 0.441), (0.678, 0.864, 0.190), (0.993, 0.906, 0.144),
+    ]
+)  # fmt: skip
+_A_SCALE = 3  # amounts
 
 RGB = tuple[float, float, float]
 """Red, green, blue, each 0..1."""
@@ -60,6 +72,24 @@ def cluster_color(number: int) -> RGB:
 def word_color(rank: int) -> RGB:
     """The colour of a condition or image by its rank; the first few are not those of the clusters beside them."""
     return cluster_color((rank + _WORDS_FROM) % len(_OKABE_ITO)) if rank < len(_OKABE_ITO) else cluster_color(rank)
+
+
+def condition_colors(names: Iterable[str]) -> dict[str, RGB]:
+    """A colour for each of these conditions, in their order; three or more amounts run from dark to bright."""
+    known = in_order(names)
+    if len(known) >= _A_SCALE and doses(known) is not None:
+        return dict(zip(known, map(_as_rgb, scale(np.linspace(0, 1, len(known)))), strict=True))
+    return {name: word_color(rank) for rank, name in enumerate(known)}
+
+
+def scale(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colours (N, 3) of numbers in 0..1 (N,), from dark to bright."""
+    at, stops = np.clip(values, 0, 1) * (len(_SCALE) - 1), np.arange(len(_SCALE))
+    return np.stack([np.interp(at, stops, _SCALE[:, channel]) for channel in range(3)], axis=1)
+
+
+def _as_rgb(row: NDArray[np.float64]) -> RGB:
+    return float(row[0]), float(row[1]), float(row[2])
 
 
 def cluster_rgba(clusters: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

@@ -20,8 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from cell_curator.core.colors import cluster_color, word_color
-from cell_curator.core.doses import in_order
+from cell_curator.core.colors import cluster_color, condition_colors
 from cell_curator.widgets.controls import swatch
 from cell_curator.widgets.legend import cluster_shares
 
@@ -91,7 +90,7 @@ class ClusterTable(QWidget):
         self.table.setColumnCount(4)
         self.table.setHorizontalHeaderLabels(["", "Cluster", "Cells", "Conditions"])
         self.table.setColumnHidden(SHARES, len(conditions) < 2)
-        colors = {name: word_color(i) for i, name in enumerate(in_order(frame["condition"]))}
+        colors = condition_colors(frame["condition"])
         self.table.setRowCount(len(shares))
         for row, (index, values) in enumerate(shares.iterrows()):
             number = int(index)  # type: ignore[call-overload]

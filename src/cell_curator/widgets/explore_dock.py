@@ -210,8 +210,9 @@ class ExploreDock(Dock):
             self.run("Trying numbers of groups", job, self.learning.show_suggestion)
 
     def _mapped(self, report: MapReport) -> str:
-        parts = [f"{report.cells} cells on the map in {report.clusters} clusters", self.learning.gain(), *report.notes]
-        return ". ".join(part for part in parts if part)
+        self.learning.show_notes(report.notes)
+        parts = (f"{report.cells} cells on the map in {report.clusters} clusters", *report.notes)
+        return ". ".join(parts)
 
     def _refreshed(self, report: MapReport) -> str:
         moved = len(report.moved.cell_id) if report.moved is not None else 0

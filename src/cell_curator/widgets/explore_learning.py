@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,7 @@ class LearningPanel(QWidget):
         self.parts.take(payload)
         active = getattr(payload, "active", None)
         if active is not None:
+            self.said.show()
             self.said.setText(f"{active} of {self.forms[3].value().latent} learned features tell cells apart")
         self.curve.set_open(True)
         return True
@@ -198,6 +200,8 @@ class LearningPanel(QWidget):
             [(one["step"], one["validation"]) for one in history if one.get("validation") is not None]
         )
 
-    def gain(self) -> str:
-        """What going on from a network gained, in a sentence; "" where there is nothing to compare with."""
-        return self.plot.gain()
+    def show_notes(self, notes: Sequence[str]) -> None:
+        """What is to be said of a map that is done, and what going on from a network gained."""
+        said = [note for note in (self.plot.gain(), *notes) if note]
+        self.said.setText("\n".join(f"{line[:1].upper()}{line[1:]}." for line in said))
+        self.said.setVisible(bool(said))

@@ -12,7 +12,7 @@ from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, word_color
+from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, condition_colors, word_color
 from cell_curator.core.doses import in_order
 from cell_curator.link.colors import scale_colors, value_limits
 
@@ -142,10 +142,12 @@ def words_for(frame: pd.DataFrame, by: str, names: dict[int, str]) -> list[tuple
     if by == "verdict":
         present = set(frame["verdict"])
         return [(verdict, color) for verdict, color in VERDICT_COLORS.items() if verdict in present]
-    if by in ("condition", "image"):
+    if by == "condition":
+        return [(name or "no condition", color) for name, color in condition_colors(frame[by]).items()]
+    if by == "image":
         place = {word: number for number, word in enumerate(in_order(str(value) for value in set(frame[by])))}
         order = sorted(set(frame[by]), key=lambda value: place[str(value)])
-        return [(names.get(value, str(value) or "no condition"), word_color(i)) for i, value in enumerate(order)]
+        return [(names.get(value, str(value)), word_color(i)) for i, value in enumerate(order)]
     if by == "cluster":
         return []
     return None

@@ -12,19 +12,37 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from cell_curator.widgets import style
 
 _HEIGHT = 150
+_MOST_NUMBERS = 5
+_SAME = 0.05  # losses that look alike with one decimal
 _BELOW = 6  # px; pyqtgraph leaves too little for letters that go below the line
 _LEARNED, _HELD = "#e69f00", "#56b4e9"
-_BEFORE = "#8c8c8c"
+_BEFORE, _AFRESH = "#8c8c8c", "#cc79a7"
 _LINES = (
     ("training", "total", _LEARNED),
     ("held-back cells", "validation", _HELD),
     ("map before", "before", _BEFORE),
+    ("learned afresh", "afresh", _AFRESH),
 )
 
 
-def bare_plot(height: int) -> pg.PlotWidget:
+class _Tens(pg.AxisItem):
+    """A logarithmic axis with few plain numbers on it: 1, 10, 100, and 2 and 5 between them where there is room."""
+
+    def tickValues(self, low: float, high: float, _size: float) -> list[tuple[float, list[float]]]:  # noqa: N802
+        """Places of the numbers, as logarithms."""
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        fine = [power + math.log10(step) for power in powers for step in (1, 2, 5)]
+        there = [place for place in fine if low <= place <= high]
+        return [(1.0, there if len(there) <= _MOST_NUMBERS else [place for place in there if place == round(place)])]
+
+    def tickStrings(self, values: Sequence[float], _scale: float, _spacing: float) -> list[str]:  # noqa: N802
+        """The numbers."""
+        return [f"{10**value:.3g}" for value in values]
+
+
+def bare_plot(height: int, **more: Any) -> pg.PlotWidget:
     """A plot that only shows: no menu, no buttons, no moving with the mouse."""
-    plot = pg.PlotWidget(background=None)
+    plot = pg.PlotWidget(background=None, **more)
     plot.setFixedHeight(height)
     item = plot.getPlotItem()
     item.setMenuEnabled(False)
@@ -40,9 +58,12 @@ class CurvesPlot(QWidget):
 
     _rare: tuple[str, ...] = ()  # curves that are named only while they are drawn
 
-    def __init__(self, viewer: Any, lines: Sequence[tuple[str, str, str]], left: str, bottom: str) -> None:
+    def __init__(
+        self, viewer: Any, lines: Sequence[tuple[str, str, str]], left: str, bottom: str, *, logarithmic: bool = False
+    ) -> None:
         super().__init__()
-        self._plot = bare_plot(_HEIGHT)
+        self._plot = bare_plot(_HEIGHT, **({"axisItems": {"left": _Tens("left")}} if logarithmic else {}))
+        self._plot.setLogMode(False, logarithmic)
         item = self._plot.getPlotItem()
         for side, text in (("left", left), ("bottom", bottom)):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
@@ -83,9 +104,12 @@ class CurvesPlot(QWidget):
 
 
 class LossPlot(CurvesPlot):
-    """Loss per cell against the training step, for the cells learned from and those held back."""
+    """Loss per cell against the training step, for the cells learned from and those held back.
 
-    _rare = ("before",)
+    A second training, of which steps are counted anew, is what the first is compared with: a curve of its own.
+    """
+
+    _rare = ("before", "afresh")
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer, _LINES, "loss per cell", "step")
@@ -96,14 +120,25 @@ class LossPlot(CurvesPlot):
     def clear(self) -> None:
         """Forget the curves."""
         self._points = {field: ([], []) for field in ("total", "validation")}
-        for field in self._points:
+        self._afresh: tuple[list[int], list[float]] = ([], [])
+        self._first = True
+        for field in (*self._points, "afresh"):
             self.draw(field, [], [])
         self.show_before([])
 
     def take(self, payload: Any) -> bool:
-        """Add what a training step reported; False if ``payload`` is something else."""
+        """Add what a training step reported; False if ``payload`` is something else, or of the second training."""
         step = getattr(payload, "step", None)
         if step is None or not hasattr(payload, "total"):
+            return False
+        seen = self._points["total"][0]
+        self._first = self._first and (not seen or step >= seen[-1])
+        if not self._first:
+            steps, values = self._afresh
+            if math.isfinite(payload.validation) and (not steps or step > steps[-1]):
+                steps.append(step)
+                values.append(payload.validation)
+                self.draw("afresh", steps, values)
             return False
         for field, (steps, values) in self._points.items():
             value = getattr(payload, field, math.nan)
@@ -125,6 +160,8 @@ class LossPlot(CurvesPlot):
             return ""
         best_before = min(value for _, value in self._before)
         better = best_before - min(values)
+        if abs(better) < _SAME:
+            return f"held-back loss as that of the map before ({best_before:.1f})"
         if better < 0:
             return f"held-back loss {-better:.1f} worse than the map before ({best_before:.1f})"
         reached = next(step for step, value in zip(steps, values, strict=True) if value <= best_before)
@@ -144,8 +181,7 @@ class PartsPlot(CurvesPlot):
 
     def __init__(self, viewer: Any) -> None:
         lines = (("unlike the picture", "reconstruction", _LEARNED), ("told of each cell", "kl", _HELD))
-        super().__init__(viewer, lines, "parts of it", "step")
-        self._plot.setLogMode(False, True)  # one is ten times the other
+        super().__init__(viewer, lines, "parts of it", "step", logarithmic=True)  # one is ten times the other
         self.clear()
 
     def clear(self) -> None:

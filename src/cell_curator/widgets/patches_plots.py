@@ -8,8 +8,7 @@ import numpy as np
 import pyqtgraph as pg
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from cell_curator.core.colors import to_hex, word_color
-from cell_curator.core.doses import in_order
+from cell_curator.core.colors import condition_colors, to_hex
 from cell_curator.widgets import style
 from cell_curator.widgets.loss_plot import bare_plot
 
@@ -54,10 +53,10 @@ class SizePlots(QWidget):
                 plot.getAxis(side).enableAutoSIPrefix(False)
                 plot.getAxis(side).setTextPen(quiet)
         found = [one for one in study.histograms if one.quantity == quantity]
-        order = in_order(one.condition for one in found)
+        colors = {name: to_hex(color) for name, color in condition_colors(one.condition for one in found).items()}
         said = []
         for one in found:
-            color = to_hex(word_color(order.index(one.condition)))
+            color = colors[one.condition]
             share = one.counts / max(one.counts.sum(), 1) / np.diff(one.edges)
             self.histogram.plot(one.edges, share, stepMode="center", fillLevel=0, brush=color + "50", pen=None)
             self.histogram.plot(one.grid, one.density, pen=pg.mkPen(color, width=2))
@@ -65,18 +64,18 @@ class SizePlots(QWidget):
         self.histogram.setTitle(" &nbsp; ".join(said), color=quiet, size="9pt")
         self.histogram.hideAxis("left")
         self.histogram.getAxis("bottom").setLabel(f"{quantity} of a cell, {UNITS[quantity]}", color=quiet)
-        self._draw_boxes(found, order)
-        self._draw_images(study, quantity, order)
+        self._draw_boxes(found, colors)
+        self._draw_images(study, quantity, colors)
 
     def set_theme(self, _theme: str) -> None:
         """Text in the colours of napari's theme."""
         if self._study is not None:
             self.show_study(self._study, self.quantity)
 
-    def _draw_boxes(self, found: list[Any], order: list[str]) -> None:
+    def _draw_boxes(self, found: list[Any], colors: dict[str, str]) -> None:
         shown = found[:_MOST_BOXES]
         for place, one in enumerate(shown):
-            color, y = to_hex(word_color(order.index(one.condition))), -place
+            color, y = colors[one.condition], -place
             low, first, middle, third, high = one.box
             self.boxes.plot([low, high], [y, y], pen=pg.mkPen(color, width=1.5))
             self.boxes.plot([first, third], [y, y], pen=pg.mkPen(color, width=7))
@@ -86,15 +85,14 @@ class SizePlots(QWidget):
         for side in ("left", "bottom"):
             self.boxes.hideAxis(side)
 
-    def _draw_images(self, study: SizeStudy, quantity: str, order: list[str]) -> None:
+    def _draw_images(self, study: SizeStudy, quantity: str, colors: dict[str, str]) -> None:
         sizes, rng = study.sizes, np.random.default_rng(0)
         place = {image: n for n, image in enumerate(sizes["image"].unique())}
         if len(sizes) > _MOST_DOTS:
             sizes = sizes.iloc[np.sort(rng.permutation(len(sizes))[:_MOST_DOTS])]
         x = sizes["image"].map(place).to_numpy(float) + rng.uniform(-0.32, 0.32, len(sizes))
-        for number, condition in enumerate(order):
+        for condition, color in colors.items():
             here = (sizes["condition"].astype(str) == condition).to_numpy()
-            color = to_hex(word_color(number))
             dots = {"pen": None, "symbol": "o", "symbolSize": 3, "symbolPen": None, "symbolBrush": color}
             self.images.plot(x[here], sizes[quantity].to_numpy()[here], **dots)
         quiet = style.colors(str(self._viewer.theme))["quiet"]
