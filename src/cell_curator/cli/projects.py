@@ -19,6 +19,7 @@ from cell_curator.cli.arguments import (
     SEGMENT,
     STACKS,
     Images,
+    Project,
     RecipeFile,
 )
 from cell_curator.cli.folders import also_failed, errors
@@ -125,3 +126,19 @@ def map_data(made: MapReport | None) -> dict[str, Any]:
 
 def _named(file: str, reason: str) -> str:
     return reason if reason.startswith(file) else f"{file}: {reason}"
+
+
+@command(app)
+def repair(project: Project) -> Answer:
+    """Make a damaged project usable again, and say what was lost.
+
+    The damaged file stays beside the new one as project.damaged-TIME.sqlite. Cells that lost their row are measured
+    again and count as edited.
+    """
+    from cell_curator.repairing import repair as mend
+
+    done = follow(mend(project))
+    data = {"backup": done.backup, "images": done.images, "cells": done.cells, "notes": done.notes}
+    kept = f"; the damaged file is kept as {done.backup.name}" if done.backup else ""
+    found = done.notes or (() if done.backup else ("nothing was damaged",))
+    return Answer(data, "\n".join((*found, f"{done.images} images and {done.cells} cells are there{kept}")))

@@ -42,6 +42,13 @@ class LabelStore:
         array = zarr.open_array(str(self._labels / _name(image_id, revision) / "0"), mode="r")
         return np.asarray(array[...], dtype=np.int32)
 
+    def revisions(self, image_id: int) -> list[int]:
+        """Revisions of one image that are on the disk, whether they can be read or not."""
+        if not self._labels.is_dir():
+            return []
+        found = (_NAME.fullmatch(entry.name) for entry in self._labels.iterdir())
+        return sorted(int(match[2]) for match in found if match and int(match[1]) == image_id)
+
     def write(self, image_id: int, revision: int, labels: NDArray[np.int32]) -> None:
         """Store one revision; it is there in full or not at all.
 
