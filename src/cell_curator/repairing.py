@@ -64,7 +64,7 @@ def _agreed(session: Session, record: ImageRecord) -> list[str]:
         notes.append(f"{record.name}: {len(without_pixels)} cells without pixels were taken out")
     if without_row:
         try:
-            rows = measured_rows(session, record, labels, without_row, (0, 0, *labels.shape))
+            rows = measured_rows(session, record, labels, without_row, (0, 0, labels.shape[0], labels.shape[1]))
         except UserError as error:
             return [*notes, f"{record.name}: {len(without_row)} cells could not be measured again: {error}"]
         session.commit(Change("repair", {"image": record.name}, cells=rows))
