@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cell_curator.core.cells import CellTable
+from cell_curator.core.found_types import pairs
 from cell_curator.core.measure import measure
 from cell_curator.core.reconcile import Reconciled, reconcile
 from cell_curator.core.stitching import relabelled
@@ -97,8 +99,9 @@ def _adopted(
     fresh = measure(joined.labels, measured_channel(session, session.pixels(image_id)), joined.added)
     errors = found.flow_error[[joined.added[int(label)] for label in fresh.index]]
     fresh = fresh.assign(image=image_id, label=fresh.index, condition=record.condition, flow_error=errors)
-    fresh.index = pd.Index(session.project.reserve_cell_ids(len(fresh)), name="cell_id")
     gone = rows.index[~rows["label"].isin(joined.kept)]
+    fresh = fresh.assign(**_inherited(fresh.index, joined.labels, rows.loc[gone], session.label_view(image_id)))
+    fresh.index = pd.Index(session.project.reserve_cell_ids(len(fresh)), name="cell_id")
     return Change(
         "segment",
         {
@@ -115,3 +118,15 @@ def _adopted(
         removed=tuple(gone.tolist()),
         labels={image_id: joined.labels},
     )
+
+
+def _inherited(
+    labels: pd.Index[Any], now: NDArray[np.int32], gone: pd.DataFrame, before: NDArray[np.int32]
+) -> dict[str, Any]:
+    """Type of each new cell and how likely: what was said of the cell that it is found again of, if anything was."""
+    typed = gone[gone["cell_type"] != ""].set_index("label")
+    if not len(typed):
+        return {}
+    same = pairs(np.where(np.isin(before, typed.index), before, 0), np.where(np.isin(now, labels), now, 0))
+    old = typed.reindex([same.get(int(label), 0) for label in labels])
+    return {"cell_type": old["cell_type"].fillna("").tolist(), "type_probability": old["type_probability"].tolist()}

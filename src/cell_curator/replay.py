@@ -20,6 +20,7 @@ from cell_curator.core.pixel_runs import PixelRuns
 from cell_curator.editing import TOOLS, edit
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.volumes import StackParameters
+from cell_curator.finding_types import predict as find_types
 from cell_curator.io.images import read_info
 from cell_curator.io.project import Change, Project
 from cell_curator.io.type_models import read_type_model
@@ -117,6 +118,10 @@ class Replay:
     def predict_types(self, model: str, at_least: float) -> None:
         """Tell the types of cells by the model that was kept."""
         drive(predict(self.session, read_type_model(Path(model)), at_least))
+
+    def find_types(self, image: str, model: str, at_least: float) -> None:
+        """Find the cells of one image with their types by a network that was kept."""
+        drive(find_types(self.session, Path(model), [self._image(image)], at_least))
 
     def condition(self, images: Sequence[str], condition: str) -> None:
         """Put images under another condition."""
@@ -300,6 +305,7 @@ _LINES: Mapping[str, Callable[[Entry], str]] = {
     "type": _type_line,
     "rename type": lambda detail: _call("rename_type", detail["from"], detail["to"]),
     "predict types": lambda detail: _call("predict_types", detail["model"], detail["at_least"]),
+    "find types": lambda detail: _call("find_types", detail["image"], detail["model"], detail["at_least"]),
     "condition": lambda detail: _call("condition", detail["images"], detail["condition"]),
     "pixel size": lambda detail: _call("pixel_size", detail["images"], detail["pixel_size_um"]),
     "remove images": lambda detail: _call("remove_images", detail["images"]),

@@ -26,8 +26,10 @@ from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import PatchParameters
 from cell_curator.core.recipe import Recipe
+from cell_curator.core.type_classifier import TypeParameters
 from cell_curator.doubtful_images import image_report
 from cell_curator.engines.checkup import versions
+from cell_curator.engines.mask_rcnn import MaskRcnnParameters
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.volumes import StackParameters
@@ -53,6 +55,8 @@ PARTS: tuple[tuple[str, type[Parameters]], ...] = (
     ("Learning", VaeParameters),
     ("Map", MapParameters),
     ("Clusters", ClusterParameters),
+    ("Cell types", TypeParameters),
+    ("Cells and types at once", MaskRcnnParameters),
 )
 """The parameter models of a project, in the order of the work, by the name a person knows them by."""
 

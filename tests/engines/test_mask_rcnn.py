@@ -160,6 +160,7 @@ def test_a_model_is_read_back_and_looks(made):
     assert np.allclose(found.likely.sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(made, tmp_path, monkeypatch):
     from cell_curator.engines.mask_rcnn import training
 

@@ -2,10 +2,10 @@
 
 Three kinds, each with all of the one before, and the place on the *map* alone. *Shape* is the outline alone. *Look*
 is how grey levels lie in the cell, each compared with the background beside that cell, so that exposure and staining
-of an image matter of an image matter little. *All* are also the grey levels themselves, above the background, whose own level is no
-cell's. Figures are never compared with the other cells of an image: where an image holds a single type, that would take
-away the very difference that is looked for. Where a cell lies, how it is turned and what it touches say nothing of its
-type.
+of an image matter little. *All* are also the grey levels themselves, above the background, whose own level is no
+cell's. Figures are never compared with the other cells of an image: where an image holds a single type, that would
+take away the very difference that is looked for. Where a cell lies, how it is turned and what it touches say nothing
+of its type.
 """
 
 from __future__ import annotations

@@ -112,12 +112,21 @@ def check(images: Sequence[TypedImage], names: Sequence[str]) -> None:
 
 
 def _drawn(images: Sequence[TypedImage], groups: list[str], params: MaskRcnnParameters) -> frozenset[str]:
-    """The groups that judge: drawn from each kind of group apart, so that every type is judged where it can be."""
+    """The groups that judge: from each kind of group apart, so that every type is judged where it can be.
+
+    Where every group is of a kind of its own, from all, as long as enough of each type is left to learn from.
+    """
     kinds: dict[frozenset[str], list[str]] = {}
     for group in groups:
         types = frozenset(name for one in images if one.group == group for name in one.types.values())
         kinds.setdefault(types, []).append(group)
-    return frozenset().union(*(held_out(members, params.holdout, params.seed) for members in kinds.values()))
+    drawn = [held_out(members, params.holdout, params.seed) for members in kinds.values()]
+    if any(drawn):
+        return frozenset().union(*drawn)
+    chosen = held_out(groups, params.holdout, params.seed)
+    left = [name for one in images if one.group not in chosen for name in one.types.values()]
+    names = {name for one in images for name in one.types.values()}
+    return chosen if all(left.count(name) >= FEWEST for name in names) else frozenset()
 
 
 class _Run:
