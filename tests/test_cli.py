@@ -636,8 +636,9 @@ def test_commands_on_a_project_refuse_another_folder(command, tmp_path):
 
 
 def test_models_list_names_the_bundled_model_with_its_licence():
-    (model,) = invoke("models", "list", "--json").data["models"]
-    assert model["name"] == "starter-nuclei"
+    listed = {model["name"]: model for model in invoke("models", "list", "--json").data["models"]}
+    model = listed["starter-nuclei"]
+    assert listed["new-unetpp"]["title"] == "New U-Net++ (learns only from your cells)"
     assert model["licence"] == "CC0-1.0"
     assert model["bundled"] is True
     assert "starter-nuclei" in invoke("models", "list").stdout

@@ -33,7 +33,7 @@ ON_DISK = 20
 """Images whose flows stay in the cache folder."""
 
 _ARRAYS = ("flow", "cell_probability", "flow_error")
-_LOOK = ("engine", "model", "source", "channel", "second_channel", "diameter", "polarity")
+_LOOK = ("engine", "model", "source", "channel", "second_channel", "diameter", "polarity", "quality")
 
 _memory: WeakKeyDictionary[Session, OrderedDict[int, tuple[dict[str, Any], Segmentation]]] = WeakKeyDictionary()
 log = logging.getLogger(__name__)

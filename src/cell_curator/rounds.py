@@ -18,6 +18,7 @@ from cell_curator.core.jobs import Job, UserError, scaled
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.recipe import Recipe
 from cell_curator.engines.cards import CARD, WEIGHTS
+from cell_curator.engines.downloads import fitting
 from cell_curator.engines.finetune import TrainingState, TrainParameters, best_so_far, presets
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.examples import Gathered, findings, gather
@@ -213,7 +214,8 @@ def _alone(session: Session) -> Iterator[None]:
 
 
 def _use(session: Session, action: str, model: str, diameter: float, before: UsedModels) -> None:
-    parameters = session.get(SegmentParameters).model_copy(update={"model": model, "diameter": diameter})
+    now_used = session.get(SegmentParameters).model_copy(update={"model": model, "diameter": diameter})
+    parameters = fitting(now_used, models_folder(session))
     stored = {type(one).__name__: one.model_dump(mode="json") for one in (parameters, before)}
     session.commit(Change(action, {"model": model}, settings=stored))
     session.events.parameters_changed.emit(SegmentParameters.__name__)

@@ -4,6 +4,7 @@ import json
 import pickle
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -254,9 +255,9 @@ def test_polarity_is_one_for_all_unless_an_image_is_clear(scenes):
     faint = replace(scenes[1], image=np.random.default_rng(0).random(scenes[1].image.shape, dtype=np.float32))
     reviewed = review([scenes[0], dark, faint, scenes[2]])
 
-    def decide(planes, diameter):
+    def decide(one, diameter):
         yield from ()
-        return planes is reviewed[1].planes or planes is reviewed[2].planes
+        return one is reviewed[1] or one is reviewed[2]
 
     assert drive(polarities(reviewed, 4, decide, 18.0)) == [False, True, False, False]
 
@@ -455,13 +456,14 @@ def test_a_base_that_is_no_u_net_or_the_model_itself_is_refused(scenes, tmp_path
 
 
 def failing(monkeypatch, step):
-    real, calls = learning.masked_loss, []
+    real, calls = masked_loss, []
 
     def loss(*arguments):
         calls.append(1)
         return real(*arguments) * (float("nan") if len(calls) == step else 1)
 
-    monkeypatch.setattr(learning, "masked_loss", loss)
+    built = partial(learning.Trainable, loss=loss)
+    monkeypatch.setattr(learning, "Trainable", built)
 
 
 def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_last_good_network(scenes, tmp_path, monkeypatch):

@@ -67,10 +67,13 @@ def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed
     image pixel by pixel. Of a stack or time lapse NAME.tif is a stack, too.
     """
     from cell_curator.engines.batch import segment_folder
+    from cell_curator.engines.downloads import fitting
     from cell_curator.engines.segmenter import SegmentParameters
     from cell_curator.engines.volumes import StackParameters
 
     parameters, stack = typed.over(SegmentParameters()), typed.over(StackParameters())
+    if "engine" not in typed.names(SegmentParameters):
+        parameters = fitting(parameters)
     report = follow(segment_folder(images, out, parameters, _recipe(recipe, DEFAULT), stack))
     done, failed = report.folder.done, report.folder.failed
     _refuse_if_nothing(images, len(done), failed)

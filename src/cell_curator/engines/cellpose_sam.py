@@ -33,7 +33,7 @@ from cell_curator.engines.worker import Worker
 
 if TYPE_CHECKING:
     from cell_curator.engines.finetune import Trained, TrainParameters
-    from cell_curator.engines.training_data import Example
+    from cell_curator.engines.training_data import Example, Reviewed
     from cell_curator.engines.training_material import Material
 
 MODEL = "cpsam"
@@ -102,7 +102,7 @@ class CellposeSAM:
         """See `cell_curator.engines.finetune.finetune`. Flows are computed here, all else in its process."""
         from cell_curator.engines.training_material import gather
 
-        def decide(planes: NDArray[np.float32], diameter: float) -> Job[bool]:
+        def decide(one: Reviewed, diameter: float) -> Job[bool]:
             yield from ()
             return params.polarity == "dark"
 

@@ -26,7 +26,7 @@ from cell_curator.engines.segmenter import Segmentation, SegmentParameters, noth
 
 if TYPE_CHECKING:
     from cell_curator.engines.finetune import Trained, TrainParameters
-    from cell_curator.engines.training_data import Example
+    from cell_curator.engines.training_data import Example, Reviewed
 
 MOST_PIXELS = 300_000_000
 """Most pixels the network is shown of one image (about 5 GB)."""
@@ -69,7 +69,7 @@ class CellposeUNet:
                 "nothing looks like a cell at any size from 6 to 200 px; "
                 "set the cell diameter, choose another channel, or lower the cell threshold",
             )
-        shape = _network_shape(planes.shape[1:], guess.diameter, network)
+        shape = network_shape(planes.shape[1:], guess.diameter, network.diam_mean)
         seen = np.stack([resize(plane, shape) for plane in inverted(planes, guess.inverted)])
         answer, note = yield from scaled(network.predict(seen, params.tile), 0.5, 0.95)
         yield Progress(0.95, "outlining cells")
@@ -108,10 +108,10 @@ class CellposeUNet:
         yield Progress(0.0, "loading the model")
         network = load_network.__wrapped__(base)  # one of its own: the kept ones must not learn
 
-        def decide(planes: NDArray[np.float32], diameter: float) -> Job[bool]:
+        def decide(one: Reviewed, diameter: float) -> Job[bool]:
             if params.polarity != "auto":
                 return params.polarity == "dark"
-            guess: Guess = yield from estimate(network, planes, diameter, "auto")
+            guess: Guess = yield from estimate(network, one.planes, diameter, "auto")
             return guess.inverted
 
         ready = gather(train, holdout, preview, params, decide, network.diam_mean)
@@ -142,12 +142,12 @@ def _explained(
     return found
 
 
-def _network_shape(shape: tuple[int, ...], diameter: float, network: Network) -> tuple[int, int]:
-    """Size at which cells of ``diameter`` have the size that the network was trained on."""
-    scale = network.diam_mean / diameter
+def network_shape(shape: tuple[int, ...], diameter: float, diam_mean: float) -> tuple[int, int]:
+    """Size at which cells of ``diameter`` have the size ``diam_mean`` (px) that a network was trained on."""
+    scale = diam_mean / diameter
     height, width = (max(8, round(side * scale)) for side in shape)
     if height * width > MOST_PIXELS:
-        least = network.diam_mean * float(np.sqrt(shape[0] * shape[1] / MOST_PIXELS))
+        least = diam_mean * float(np.sqrt(shape[0] * shape[1] / MOST_PIXELS))
         raise UserError(
             f"cells of {diameter:.0f} px are too small for an image of {shape[1]} × {shape[0]} px to be enlarged "
             f"in memory; set a cell diameter of {np.ceil(least):.0f} px or more, or use a part of the image"

@@ -14,6 +14,7 @@ see `cellpose_unet` for that.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from scipy import ndimage
 
 from cell_curator.core.jobs import Job, scaled
 from cell_curator.engines.flows import find_cells, flow_errors
-from cell_curator.engines.network import Network, resize
+from cell_curator.engines.network import resize
 
 LADDER = (200.0, 128.0, 82.0, 53.0, 34.0, 22.0, 14.0, 9.0)
 """Diameters tried, px, coarse to fine."""
@@ -45,6 +46,19 @@ GOOD_SHAPE = 0.4
 
 LARGEST_SHARE = 0.4
 """Part of the view above which one object is the ground or the whole field and no cell."""
+
+
+class Network(Protocol):
+    """What can be asked: `network.Network`, or another that answers flows and cell probability."""
+
+    @property
+    def diam_mean(self) -> float:
+        """Diameter that it expects cells to have, px."""
+        ...
+
+    def predict(self, planes: NDArray[np.float32]) -> Job[tuple[NDArray[np.float16], str]]:
+        """Flow and cell probability ``(3, Y, X)`` of a normalised image ``(C, Y, X)``, and a note."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.engines.cards import CARD, WEIGHTS, ModelCard, find_model, list_models, read_card, user_models_folder
 from cell_curator.engines.network import load_network, read_tensors
+
+if TYPE_CHECKING:
+    from cell_curator.engines.segmenter import SegmentParameters
 
 _CELLPOSE = "https://www.cellpose.org/models/"
 _CHUNK = 1 << 18
@@ -125,6 +128,26 @@ def fetch(name_or_path: str, engine: str = "") -> Job[Path]:
     return weights
 
 
+def fitting(params: SegmentParameters, *folders: Path) -> SegmentParameters:
+    """The same with the engine that the model is for, where its name or card tells.
+
+    Parameters
+    ----------
+    folders
+        Where to look for models beside the usual places.
+    """
+    public = PUBLIC.get(params.model)
+    if public is not None and public.name not in {card.name for card in list_models()}:
+        engine = public.engine
+    else:
+        try:
+            weights = find_model(params.model, *folders)
+        except UserError:
+            return params
+        engine = read_card(weights.parent).engine if weights.name == WEIGHTS else params.engine
+    return params.model_copy(update={"engine": engine})
+
+
 def download(name: str) -> Job[Path]:
     """Download a public model into the user's models folder and check it; returns its weights.
 
@@ -172,6 +195,10 @@ def add_file(path: Path, name: str = "") -> Job[ModelCard]:
         card: dict[str, Any] = {"title": name, "engine": engine, "licence": "", "source": str(path.resolve())}
         if engine == "cellpose-unet":
             card["diameter_px"] = load_network(path).diam_mean
+        elif engine != "cellpose-sam":
+            from cell_curator.engines.unet.model import read
+
+            card["diameter_px"] = read(path).learned_diameter
         (folder / CARD).write_text(json.dumps(card, indent=2), encoding="utf-8")
     return read_card(user_models_folder() / name)
 
@@ -189,7 +216,8 @@ def generation(path: Path) -> str:
         if "encoder.patch_embed.proj.weight" in state and "encoder.pos_embed" in state:
             return "cellpose-sam"
         raise UserError(f"{path.name}: weights of CPDINO (Cellpose 4.2), which no engine here runs; use cpsam instead")
-    return "cellpose-unet"
+    nested = {"conv_0_0.conv_0.conv.weight": "unetpp", "conv_0.conv_0.conv.weight": "unet"}
+    return next((engine for layer, engine in nested.items() if layer in state), "cellpose-unet")
 
 
 def _check(weights: Path, engine: str) -> None:
@@ -199,6 +227,10 @@ def _check(weights: Path, engine: str) -> None:
         raise UserError(f"{weights.name}: a model for the engine {found}, not for {engine}; download it again")
     if engine == "cellpose-unet":
         load_network(weights)
+    elif engine in ("unet", "unetpp"):
+        from cell_curator.engines.unet.model import read
+
+        read(weights)
 
 
 @contextmanager

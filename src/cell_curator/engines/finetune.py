@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job
 from cell_curator.core.parameters import Parameters, parameter
+from cell_curator.engines.augment import UNCHANGED, AugmentParameters
 from cell_curator.engines.cards import WEIGHTS
+from cell_curator.engines.loss import CellLoss
 from cell_curator.engines.training_data import Example
 from cell_curator.io.atomic import write_atomic
 
@@ -72,6 +74,13 @@ class TrainParameters(Parameters):
         le=100_000,
         more=True,
     )
+    cell_loss: CellLoss = parameter(
+        "bce",
+        "Judge pixels by",
+        "How cell or not is judged. bce: every pixel alike, as in Cellpose. dice: also the overlap as a whole, for "
+        "cells that cover little. focal: mostly pixels that are hard",
+        more=True,
+    )
     rescale: bool = parameter(
         True,
         "Bring cells to one size",
@@ -95,6 +104,7 @@ class TrainParameters(Parameters):
         le=1000,
         more=True,
     )
+    vary: AugmentParameters = UNCHANGED
     polarity: Literal["auto", "bright", "dark"] = parameter(
         "auto",
         "Cells are",

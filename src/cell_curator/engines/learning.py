@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError, drive
+from cell_curator.engines.augment import UNCHANGED
 from cell_curator.engines.cards import CARD, WEIGHTS
 from cell_curator.engines.checkpoint import (
     Ledger,
@@ -32,7 +33,7 @@ from cell_curator.engines.checkpoint import (
     stopped_by_disk,
 )
 from cell_curator.engines.finetune import CHECKPOINT, NOTES, Point, Trained, TrainingState, TrainParameters, note
-from cell_curator.engines.loss import cellpose_rates, falling_rate, masked_loss
+from cell_curator.engines.loss import CellLoss, cellpose_rates, falling_rate, masked_loss
 from cell_curator.engines.masks import outline
 from cell_curator.engines.memory import kept_memory
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, limited_threads
@@ -53,6 +54,12 @@ LOOKS = 8
 """Tiles of the hold-out that are looked at, at least; as many again until every image had one."""
 
 
+def last_planes(module: Any, data: Tensor) -> Tensor:
+    """The last three planes of the first output, which in Cellpose's networks are flow y, flow x and probability."""
+    answer: Tensor = module(data)[0][:, -3:]
+    return answer
+
+
 @dataclass(frozen=True)
 class Trainable:
     """A network that can learn.
@@ -64,14 +71,19 @@ class Trainable:
     base
         Where its weights came from.
     module
-        Answers tiles ``(N, channels, side, side)`` with flow y, flow x and cell probability as the last
-        three planes of its first output.
+        The network itself; see ``answers``.
     bfloat16
         Whether it computes in bfloat16.
     look
-        Shows it normalised planes ``(C, Y, X)`` of any size: ``(3, Y, X)`` float16 and a note.
+        Shows it normalised planes ``(C, Y, X)`` of any size: ``(3, Y, X)`` float16 and a note; ``(1, Y, X)`` if
+        it answers cell probability alone.
     side
         The only side of a tile that it knows, px; None: any multiple of 16.
+    answers
+        What ``module`` says of tiles ``(N, channels, side, side)``, as ``loss`` takes it: as a rule flow y,
+        flow x and cell probability ``(N, 3, side, side)``.
+    loss
+        Of target, answer and counts, as `loss.masked_loss`.
     """
 
     engine: str
@@ -81,16 +93,18 @@ class Trainable:
     bfloat16: bool
     look: Callable[[NDArray[np.float32]], Job[tuple[NDArray[np.float16], str]]]
     side: int | None = None
+    answers: Callable[[Any, Tensor], Tensor] = last_planes
+    loss: Callable[[Tensor, Tensor, Tensor, CellLoss], Tensor] = masked_loss
 
     def answer(self, planes: NDArray[np.float32]) -> Tensor:
-        """Output ``(N, 3, side, side)`` in float32 for a batch."""
+        """What the network says of a batch, in float32."""
         import torch
 
         data = torch.from_numpy(planes)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
             if self.bfloat16:
                 data = data.to(memory_format=torch.channels_last)
-            out: Tensor = self.module(data)[0][:, -3:]
+            out = self.answers(self.module, data)
         return out.float()
 
 
@@ -131,7 +145,7 @@ class _Run:
         else:
             self.optimiser = torch.optim.AdamW(weights, lr=params.learning_rate, weight_decay=params.weight_decay)
         side = net.side or -(-params.tile // 16) * 16
-        self.cut = Cut(side, net.channels, params.scale_range, params.batch_size, params.images_per_epoch)
+        self.cut = Cut(side, net.channels, params.scale_range, params.batch_size, params.images_per_epoch, params.vary)
         self.per_epoch = math.ceil((params.images_per_epoch or len(material.train)) / params.batch_size)
         self.rates = cellpose_rates(params.learning_rate, params.epochs)
         self.base = hashlib.sha256(net.base.read_bytes()).hexdigest()
@@ -229,13 +243,20 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(100_003 * self.params.seed + self.ledger.step)  # some networks skip layers at random
             answer = self.net.answer(tiles.planes)
-        loss = masked_loss(torch.from_numpy(tiles.target), answer, torch.from_numpy(tiles.counts))
+        loss = self._wrong(tiles, answer)
         value = float(loss.detach())
         if math.isfinite(value):
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
         return value
+
+    def _wrong(self, tiles: Tiles, answer: Tensor) -> Tensor:
+        """The loss of an answer."""
+        import torch
+
+        target, counts = torch.from_numpy(tiles.target), torch.from_numpy(tiles.counts)
+        return self.net.loss(target, answer, counts, self.params.cell_loss)
 
     def _rate(self) -> float:
         params = self.params
@@ -261,7 +282,7 @@ class _Run:
             return []
         most = 32 if len(holdout) > 32 else 0
         for seed in range(42, 42 + max(1, math.ceil(LOOKS / len(holdout)))):
-            made += batches(holdout, replace(self.cut, per_epoch=most), seed)
+            made += batches(holdout, replace(self.cut, per_epoch=most, vary=UNCHANGED), seed)
         return made
 
     def _holdout_loss(self) -> float:
@@ -272,9 +293,8 @@ class _Run:
         total = weight = 0.0
         with torch.inference_mode():
             for tiles in self.looked_at:
-                counts = torch.from_numpy(tiles.counts)
-                loss = masked_loss(torch.from_numpy(tiles.target), self.net.answer(tiles.planes), counts)
-                pixels = float(counts.sum())
+                loss = self._wrong(tiles, self.net.answer(tiles.planes))
+                pixels = float(tiles.counts.sum())
                 total, weight = total + loss.item() * pixels, weight + pixels
         return total / max(weight, 1.0)
 
@@ -291,8 +311,8 @@ class _Run:
             diameter=view.diameter,
             inverted=False,
             flow_error=nothing,
-            flow=answer[:2],
-            cell_probability=answer[2],
+            flow=answer[:-1],
+            cell_probability=answer[-1],
         )
         labels = np.zeros(view.shape, dtype=np.int32)
         labels[view.window] = outline(raw, SegmentParameters()).labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,26 +12,50 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def masked_loss(target: Tensor, answer: Tensor, counts: Tensor) -> Tensor:
-    """Cellpose's loss over the pixels that count.
+CellLoss = Literal["bce", "dice", "focal"]
+"""How cell or not is judged: binary cross-entropy, the same and Dice, or focal loss."""
+
+FOCUS = 2.0
+"""Exponent of the focal loss (Lin et al. 2017): how little pixels count of which the network is sure."""
+
+
+def masked_loss(target: Tensor, answer: Tensor, counts: Tensor, cells: CellLoss = "bce") -> Tensor:
+    """Loss over the pixels that count; with ``cells="bce"`` it is Cellpose's.
 
     Parameters
     ----------
     target
         ``(N, 3, Y, X)``: cell or not, flow y, flow x.
     answer
-        ``(N, 3, Y, X)``: flow y, flow x (five times), cell probability (logit).
+        ``(N, 3, Y, X)``: flow y, flow x (five times), cell probability (logit); or ``(N, 1, Y, X)``, the last alone.
     counts
         ``(N, Y, X)`` bool.
     """
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
     weight = counts.to(answer.dtype)
     pixels = weight.sum().clamp(min=1)
+    probability = cell_loss(target[:, 0] > 0.5, answer[:, -1], weight, cells)
+    if answer.shape[1] == 1:
+        return probability
     flow = (((answer[:, :2] - 5.0 * target[:, 1:]) ** 2) * weight[:, None]).sum() / (2 * pixels)
-    cell = (target[:, 0] > 0.5).to(answer.dtype)
-    probability = binary_cross_entropy_with_logits(answer[:, 2], cell, reduction="none")
-    return flow / 2 + (probability * weight).sum() / pixels
+    return flow / 2 + probability
+
+
+def cell_loss(cell: Tensor, logit: Tensor, weight: Tensor, kind: CellLoss) -> Tensor:
+    """How wrong ``logit`` is about which pixels are ``cell``, all ``(N, Y, X)``."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    there = cell.to(logit.dtype)
+    pixels = weight.sum().clamp(min=1)
+    each = binary_cross_entropy_with_logits(logit, there, reduction="none")
+    if kind == "focal":
+        each = each * (1 - torch.exp(-each)) ** FOCUS
+    loss: Tensor = (each * weight).sum() / pixels
+    if kind == "dice":
+        found = torch.sigmoid(logit) * weight
+        there = there * weight
+        loss = loss + 1 - (2 * (found * there).sum() + 1) / (found.sum() + there.sum() + 1)
+    return loss
 
 
 def cellpose_rates(peak: float, epochs: int) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cell_curator.engines.flows import centres, find_cells, flow_errors, tidy, to_image
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
@@ -40,6 +41,8 @@ def outline(result: Segmentation, params: SegmentParameters) -> Segmentation:
     """``result`` with labels made anew from its flows with the thresholds of ``params``."""
     if not result.cell_probability.size:
         return result
+    if not result.flow.size:
+        return _pieces(result, params)
     labels = np.zeros(result.labels.shape, dtype=np.int32)
     errors = [np.zeros(1, dtype=np.float32)]
     lost = Lost()
@@ -59,6 +62,21 @@ def outline(result: Segmentation, params: SegmentParameters) -> Segmentation:
     together = np.concatenate(errors)
     notes = (_why_nothing(lost, params),) if len(together) == 1 else ()
     return replace(result, labels=labels, flow_error=together, notes=notes)
+
+
+def _pieces(result: Segmentation, params: SegmentParameters) -> Segmentation:
+    """The same for a network that answers no flows: every connected piece of foreground is a cell."""
+    import cv2
+
+    height, width = result.labels.shape
+    there = cv2.resize(result.cell_probability.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    found, _ = ndimage.label(there > params.cellprob_threshold, output=np.int32)
+    labels, old, largest = tidy(found, min_size=params.min_size, drop_at=(params.drop_border,) * 4)
+    notes: tuple[str, ...] = ()
+    if len(old) == 1:
+        lost = Lost(int(found.max(initial=0)), 0, largest, float(there.max(initial=-np.inf)))
+        notes = (_why_nothing(lost, params),)
+    return replace(result, labels=labels, flow_error=np.zeros(len(old), np.float32), notes=notes)
 
 
 def _blocks(result: Segmentation) -> Iterator[Block]:

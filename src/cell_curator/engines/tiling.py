@@ -120,7 +120,7 @@ def _merged(planes: NDArray[np.float32], forward: Forward, tiling: Tiling) -> Jo
         for first in range(0, len(lefts), batch):
             yield Progress((row + first / len(lefts)) / len(tops), "looking for cells")
             some = lefts[first : first + batch]
-            tiles = np.stack([_tile(planes, top, left, tall, wide) for left in some])
+            tiles = np.stack([piece(planes, top, left, tall, wide) for left in some])
             for left, out in zip(some, forward(tiles), strict=True):
                 place = slice(left - lefts[0], left - lefts[0] + wide)
                 total[:, :, place] += out * taper
@@ -135,7 +135,7 @@ def _merged(planes: NDArray[np.float32], forward: Forward, tiling: Tiling) -> Jo
     return answer
 
 
-def _tile(planes: NDArray[np.float32], top: int, left: int, tall: int, wide: int) -> NDArray[np.float32]:
+def piece(planes: NDArray[np.float32], top: int, left: int, tall: int, wide: int) -> NDArray[np.float32]:
     """A piece of the image; zero where it lies outside."""
     height, width = planes.shape[1:]
     tile = np.zeros((len(planes), tall, wide), dtype=np.float32)

@@ -29,9 +29,6 @@ ENOUGH = 5
 CLEAR = 0.1
 """Difference of cells and ground, in normalised grey levels, from which an image keeps a polarity of its own."""
 
-Decide = Callable[[NDArray[np.float32], float], Job[bool]]
-"""Whether the network is shown normalised planes ``(C, Y, X)`` with cells of this diameter (px) inverted."""
-
 
 @dataclass(frozen=True)
 class Example:
@@ -114,6 +111,10 @@ class Source:
     inverted: bool
 
 
+Decide = Callable[[Reviewed, float], Job[bool]]
+"""Whether the network is shown an image with cells of this diameter (px) inverted."""
+
+
 def review(examples: Iterable[Example]) -> list[Reviewed]:
     """Normalise every image, and keep whole reviewed cells only.
 
@@ -173,22 +174,32 @@ def polarities(reviewed: Sequence[Reviewed], learned: int, decide: Decide, typic
     own = []
     for index, one in enumerate(reviewed):
         part = (index / len(reviewed), (index + 1) / len(reviewed))
-        own.append((yield from scaled(decide(one.planes, diameter_of(one, typical)), *part)))
+        own.append((yield from scaled(decide(one, diameter_of(one, typical)), *part)))
     most = 2 * sum(own[:learned]) > learned
     return [here if here == most or _clear(one, here) else most for one, here in zip(reviewed, own, strict=True)]
 
 
 def _clear(one: Reviewed, inverted: bool) -> bool:
     """Whether the reviewed cells are clearly darker (``inverted``) or brighter than the ground."""
-    cells, ground = one.labels > 0, one.counts & (one.labels == 0)
-    if not cells.any() or not ground.any():
-        return False
-    difference = float(one.planes[0][cells].mean() - one.planes[0][ground].mean())
+    difference = contrast(one)
     return (-difference if inverted else difference) >= CLEAR
 
 
+def contrast(one: Reviewed) -> float:
+    """How much brighter the reviewed cells are than the ground, in normalised grey levels; 0 where one is missing."""
+    cells, ground = one.labels > 0, one.counts & (one.labels == 0)
+    if not cells.any() or not ground.any():
+        return 0.0
+    return float(one.planes[0][cells].mean() - one.planes[0][ground].mean())
+
+
 def sources(
-    reviewed: Sequence[Reviewed], inverted: Sequence[bool], typical: float, diam_mean: float, scale_range: float
+    reviewed: Sequence[Reviewed],
+    inverted: Sequence[bool],
+    typical: float,
+    diam_mean: float,
+    scale_range: float,
+    foreground: bool = False,
 ) -> Job[list[Source]]:
     """Make examples ready: scale, and flows once for the whole training.
 
@@ -198,11 +209,13 @@ def sources(
         Diameter of images with few cells, px.
     diam_mean
         Diameter that cells are brought to, px; 0: they stay as they are.
+    foreground
+        For a network that tells foreground and nothing else: no flows, and all images on one scale.
     """
     made = []
     for index, (one, dark) in enumerate(zip(reviewed, inverted, strict=True)):
         yield Progress(index / len(reviewed), f"computing flows: {one.name}")
-        diameter = diameter_of(one, typical)
+        diameter = typical if foreground else diameter_of(one, typical)
         zoom = diam_mean / diameter if diam_mean else 1.0
         planes, labels, counts = inverted_planes(one.planes, dark), one.labels, one.counts
         if zoom < 0.5:
@@ -211,7 +224,7 @@ def sources(
             Source(
                 name=one.name,
                 planes=planes,
-                target=flows(labels),
+                target=foreground_only(labels) if foreground else flows(labels),
                 counts=None if one.whole else counts,
                 rescale=labels.shape[0] / one.labels.shape[0] / zoom,
                 diameter=diameter,
@@ -249,6 +262,13 @@ def flows(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     from cellpose import dynamics
 
     made: NDArray[np.float32] = dynamics.labels_to_flows([labels.copy()], device=torch.device("cpu"))[0][1:]
+    return made
+
+
+def foreground_only(labels: NDArray[np.int32]) -> NDArray[np.float32]:
+    """As `flows`, all of them zero."""
+    made = np.zeros((3, *labels.shape), dtype=np.float32)
+    made[0] = labels > 0
     return made
 
 

@@ -79,8 +79,9 @@ def gather(
     params: TrainParameters,
     decide: Decide,
     diam_mean: float,
+    foreground: bool = False,
 ) -> Job[Material]:
-    """Make all examples ready.
+    """Make all examples ready; ``foreground`` as in `training_data.sources`.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def gather(
     dark = yield from scaled(polarities([*learned, *judged, *seen], len(learned), decide, typical), 0.0, 0.6)
     expected = diam_mean if params.rescale else 0.0
     both = [*learned, *judged]
-    ready = sources(both, dark[: len(both)], typical, expected, params.scale_range)
+    ready = sources(both, dark[: len(both)], typical, expected, params.scale_range, foreground)
     made = yield from scaled(ready, 0.6, 1.0)
     ours, theirs = tuple(made[: len(learned)]), tuple(made[len(learned) :])
     details: dict[str, Any] = {

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.engines.augment import UNCHANGED, AugmentParameters, augment
 from cell_curator.engines.training_data import Source
 
 T = TypeVar("T", bound=np.generic)
@@ -50,6 +51,8 @@ class Cut:
         Tiles of a batch.
     per_epoch
         Tiles of an epoch; 0: as many as images, one of each.
+    vary
+        Light, noise and, where no flows are learned, bends; turns and sizes come of the cutting.
     """
 
     side: int
@@ -57,6 +60,7 @@ class Cut:
     scale_range: float
     batch: int
     per_epoch: int = 0
+    vary: AugmentParameters = UNCHANGED
 
 
 def batches(made: Sequence[Source], cut: Cut, seed: int) -> Iterator[Tiles]:
@@ -67,6 +71,8 @@ def batches(made: Sequence[Source], cut: Cut, seed: int) -> Iterator[Tiles]:
     order = random.permutation(len(made)) if count == len(made) else random.choice(len(made), count, p=chance)
     for first in range(0, count, cut.batch):
         some = [_tile(made[index], cut, random) for index in order[first : first + cut.batch]]
+        if cut.vary != UNCHANGED:
+            some = [_varied(*tile, cut.vary, (seed, first + index)) for index, tile in enumerate(some)]
         yield Tiles(*(np.stack(parts) for parts in zip(*some, strict=True)))
 
 
@@ -94,6 +100,27 @@ def _tile(
     with _as_global(again):
         seen, _, _ = _transforms().random_rotate_and_resize([counts[np.newaxis].astype(np.float32)], **turn)
     return tile, made[0], seen[0, 0] > 0.999  # none that is mixed with a pixel that does not count
+
+
+def _varied(
+    planes: NDArray[np.float32],
+    target: NDArray[np.float32],
+    counts: NDArray[np.bool_],
+    vary: AugmentParameters,
+    seed: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """The same piece in other light, and bent if it has no flows, which would have to be bent with it."""
+    elastic = 0.0 if target[1:].any() else vary.elastic
+    chosen = vary.model_copy(update={"flip": 0.0, "turn": 0.0, "scale": 0.0, "elastic": elastic})
+    low, high = min(0.0, float(planes.min())), max(1.0, float(planes.max()))
+    there = planes.any(axis=(1, 2))
+    image = (planes[there] - low) / (high - low)
+    made = augment(image, np.stack([target[0] > 0.5, counts]), None, chosen, seed)
+    assert made.masks is not None
+    planes, target = planes.copy(), target.copy()
+    planes[there] = made.image * (high - low) + low
+    target[0] = made.masks[0]
+    return planes, target, made.masks[1]
 
 
 def _window(

@@ -11,12 +11,13 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator.core.jobs import UserError
+from cell_curator.engines.downloads import fitting
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, available
 from cell_curator.engines.volumes import StackParameters
 from cell_curator.kept_flows import recall
 from cell_curator.link.insight import hide_insight, show_insight
 from cell_curator.link.measuring import Ruler, draw_region, put_region_down, region_of
-from cell_curator.project_models import known
+from cell_curator.project_models import known, models_folder
 from cell_curator.series import planes_of
 from cell_curator.widgets.cell_looks import CellLooks
 from cell_curator.widgets.controls import Fold, push_button
@@ -268,6 +269,9 @@ class SegmentDock(Dock):
 
     def _edited(self, parameters: SegmentParameters) -> None:
         if self.session is not None:
+            if parameters.model != self._last.model:
+                parameters = fitting(parameters, models_folder(self.session))
+                self.form.set_value(parameters)
             self._put_later.start()  # a slider would fill the journal
             if any(getattr(parameters, name) != getattr(self._last, name) for name in THRESHOLDS):
                 self.live.request(parameters)
