@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
-from cell_curator.core.confluency import ConfluencyParameters
-from cell_curator.core.jobs import drive
+from cell_curator.confluency import CoverRow
+from cell_curator.core.confluency import ConfluencyParameters, confluency
+from cell_curator.core.jobs import Progress, drive
 from cell_curator.core.pixel_clusters import KmeansParameters, cluster_pixels
 from cell_curator.core.regions import REVIEWED
 from cell_curator.core.steps import select_channel
@@ -66,45 +69,45 @@ def settled(qtbot, dock, action):
 
 def test_the_number_is_that_of_the_command_and_the_layers_show_it(dock, dishes, qtbot, viewer):
     session, _ = dishes
-    made = settled(qtbot, dock, lambda: dock.form.control("k").spin.setValue(2))
+    made = settled(qtbot, dock, lambda: dock.settings.kmeans.control("k").spin.setValue(2))
     grey = select_channel(session.pixels(session.current_image), session.recipe_for(session.current_image).channel)
-    want = cluster_pixels(grey, dock.form.value())
+    want = cluster_pixels(grey, dock.settings.kmeans.value())
     assert made.cover.percent == pytest.approx(100 * want.mask.mean())
     assert dock.percent.text() == f"{100 * want.mask.mean():.1f} % covered"
     np.testing.assert_array_equal(viewer.layers[COVERED].data > 0, want.mask)
     np.testing.assert_array_equal(viewer.layers[GROUPS].data, want.groups + 1)
     assert not viewer.layers["cells"].visible
-    assert [button.isHidden() for button in dock.groups.buttons] == [False] * 2 + [True] * 8
+    assert [button.isHidden() for button in dock.settings.groups.buttons] == [False] * 2 + [True] * 8
     qtbot.waitUntil(lambda: session.get(KmeansParameters).k == 2)
 
 
 def test_groups_are_chosen_by_keys_and_buttons_and_given_back(dock, qtbot):
-    automatic = dock.groups.cells
+    automatic = dock.settings.groups.cells
     settled(qtbot, dock, lambda: QTest.keyClick(dock, Qt.Key.Key_1))
-    assert dock.form.value().cells == ",".join(str(n + 1) for n in sorted({0, *automatic}))
+    assert dock.settings.kmeans.value().cells == ",".join(str(n + 1) for n in sorted({0, *automatic}))
     more = float(dock.percent.text().split()[0])
-    settled(qtbot, dock, lambda: QTest.mouseClick(dock.groups.buttons[0], LEFT))
-    assert dock.groups.cells == automatic
+    settled(qtbot, dock, lambda: QTest.mouseClick(dock.settings.groups.buttons[0], LEFT))
+    assert dock.settings.groups.cells == automatic
     assert float(dock.percent.text().split()[0]) < more
     settled(qtbot, dock, lambda: QTest.keyClick(dock, Qt.Key.Key_A, Qt.KeyboardModifier.AltModifier))
-    assert dock.form.value().cells == "auto"
+    assert dock.settings.kmeans.value().cells == "auto"
     for number in automatic:
-        dock.groups.toggle(number)
-    assert len(dock.groups.cells) == 1  # the last one stays
+        dock.settings.groups.toggle(number)
+    assert len(dock.settings.groups.cells) == 1  # the last one stays
 
 
 def test_other_groups_are_chosen_anew(dock, qtbot):
-    settled(qtbot, dock, lambda: dock.groups.toggle(0))
-    assert dock.form.value().cells != "auto"
-    settled(qtbot, dock, lambda: dock.form.control("k").spin.setValue(5))
-    assert dock.form.value().cells == "auto"
+    settled(qtbot, dock, lambda: dock.settings.groups.toggle(0))
+    assert dock.settings.kmeans.value().cells != "auto"
+    settled(qtbot, dock, lambda: dock.settings.kmeans.control("k").spin.setValue(5))
+    assert dock.settings.kmeans.value().cells == "auto"
 
 
 def test_what_cells_cover_and_how_dense_they_are(dock, dishes, qtbot, viewer):
     session, truth = dishes
     labels = truth[session.image(session.current_image).name]
     session.set_labels(session.current_image, labels)
-    settled(qtbot, dock, lambda: QTest.keyClick(dock, Qt.Key.Key_2, Qt.KeyboardModifier.AltModifier))
+    settled(qtbot, dock, lambda: QTest.keyClick(dock, Qt.Key.Key_3, Qt.KeyboardModifier.AltModifier))
     assert dock.percent.text() == f"{100 * (labels > 0).mean():.1f} % covered"
     assert GROUPS not in viewer.layers
     assert viewer.layers["cells"].visible
@@ -143,8 +146,38 @@ def test_all_images_give_a_table_a_curve_and_a_csv(dock, dishes, qtbot, wait_for
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "no" / "mine.csv"), ""))
     QTest.mouseClick(dock.results.export, LEFT)
     assert "cannot be written" in dock.jobs.error.text()
-    dock.form.control("threshold").spin.setValue(0.7)
+    dock.settings.kmeans.control("threshold").spin.setValue(0.7)
     assert "measure again" in dock.results.notes.text()
+
+
+def test_a_network_measures_when_asked(dock, dishes, qtbot, wait_for_job, viewer, monkeypatch):
+    session, truth = dishes
+    QTest.keyClick(dock, Qt.Key.Key_2, Qt.KeyboardModifier.AltModifier)
+    assert dock.percent.text() == "Not measured yet"
+    assert dock.settings.none.isVisible()
+    assert GROUPS not in viewer.layers
+    QTest.keyClick(dock, Qt.Key.Key_M)
+    assert "no U-Net has learned here yet" in dock.jobs.error.text()
+
+    def answer(session, image_id, say, method):
+        assert method.model == "area"
+        yield Progress(0.5)
+        mask = truth[session.image(image_id).name] > 0
+        return mask, CoverRow("", "", None, None, confluency(mask, params=say), 0.0)
+
+    monkeypatch.setattr("cell_curator.confluency.cover_image", answer)
+    monkeypatch.setattr("cell_curator.covering.models", lambda _session: [SimpleNamespace(name="area")])
+    session.events.rounds_changed.emit()
+    assert not dock.settings.none.isVisible()
+    QTest.mouseClick(dock.settings.measure, LEFT)
+    wait_for_job()
+    mask = truth[session.image(session.current_image).name] > 0
+    assert dock.percent.text() == f"{100 * mask.mean():.1f} % covered"
+    np.testing.assert_array_equal(viewer.layers[COVERED].data > 0, mask)
+    session.show_image(session.images[1].image_id)
+    qtbot.waitUntil(lambda: dock.percent.text() == "Not measured yet")
+    session.show_image(session.images[0].image_id)
+    qtbot.waitUntil(lambda: "covered" in dock.percent.text())
 
 
 def test_regions_drawn_by_hand_correct_the_numbers(dock, dishes, qtbot, wait_for_job):
@@ -152,7 +185,7 @@ def test_regions_drawn_by_hand_correct_the_numbers(dock, dishes, qtbot, wait_for
     for record in session.images:
         session.set_labels(record.image_id, truth[record.name])
         mark(session, record.image_id, REVIEWED)
-    settled(qtbot, dock, lambda: dock.form.control("trim_px").spin.setValue(4))  # finds too little
+    settled(qtbot, dock, lambda: dock.settings.kmeans.control("trim_px").spin.setValue(4))  # finds too little
     QTest.mouseClick(dock.primary, LEFT)
     wait_for_job()
     assert "by 4 regions drawn by hand" in dock.results.notes.text()
@@ -180,6 +213,6 @@ def test_calm_images_say_that_nothing_stands_out(show, bench, tmp_path, execute,
     QTest.mouseClick(dock.primary, LEFT)
     assert "no images yet" in dock.jobs.error.text()
     drive(session.add_images(tmp_path / "images"))
-    qtbot.waitUntil(lambda: "All pixels are alike" in dock.groups.note.text())
+    qtbot.waitUntil(lambda: "All pixels are alike" in dock.settings.groups.note.text())
     assert dock.percent.text() == "0.0 % covered"
     bench.close_session()

@@ -12,26 +12,24 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
 from cell_curator import confluency
 from cell_curator.core.confluency import ConfluencyParameters
 from cell_curator.core.jobs import UserError
-from cell_curator.core.pixel_clusters import KmeansParameters
 from cell_curator.core.regions import REVIEWED
 from cell_curator.link.confluency import CoverLayers
 from cell_curator.widgets.confluency_all import AllCovers, save_tables
-from cell_curator.widgets.confluency_groups import AUTO, MOST, GroupButtons
-from cell_curator.widgets.confluency_live import LiveCover, Shown
+from cell_curator.widgets.confluency_groups import MOST
+from cell_curator.widgets.confluency_live import LiveCover, Shown, small
 from cell_curator.widgets.confluency_results import size_in_words
-from cell_curator.widgets.controls import Fold, NumberEdit, push_button, side_by_side, stacked, tool_row
+from cell_curator.widgets.confluency_settings import CELLS, KMEANS, METHODS, UNET, CoverSettings
+from cell_curator.widgets.controls import Fold, NumberEdit, push_button, side_by_side, stacked
 from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cell_curator.core.confluency import Confluency
     from cell_curator.session import Session
 
-KMEANS, CELLS = "kmeans", "masks"
-_METHODS = (
-    (KMEANS, "Groups of pixels", "Rough pixels are cells, calm ones are ground; nothing needs to be learned", "Alt+1"),
-    (CELLS, "Cells found", "What the cells that were found, and count, cover together", "Alt+2"),
-)
 FOLDER = "confluency"
 """Folder of a project into which the numbers and masks of all images are written."""
 _PUT_MS = 400
@@ -46,9 +44,10 @@ class ConfluencyDock(Dock):
 
     title = "Confluency"
     keys = (
-        ("Alt+1, 2", "by groups of pixels, by the cells found"),
+        ("Alt+1, 2, 3", "by groups of pixels, by a U-Net, by the cells found"),
         ("1–9, 0", "group 1 to 10 is cells, or ground; as a click in the image"),
         ("Alt+A", "choose the groups automatically"),
+        ("M", "let the U-Net measure this image"),
         ("C", "show or hide what counts as covered"),
         ("G", "mark a region whose cells you drew by hand (Esc: done)"),
         ("Ctrl+Return", "measure all images"),
@@ -58,19 +57,18 @@ class ConfluencyDock(Dock):
     _layers: CoverLayers | None = None
     _report: confluency.CoverReport | None = None
     _measured: tuple[Any, ...] = ()
+    _seen: tuple[Any, Shown] | None = None
 
     def build(self) -> None:
         """Method, groups and settings, the number, then all images."""
-        methods, self.methods = tool_row(_METHODS, self._method_chosen)
-        self.methods[KMEANS].setChecked(True)
-        self.pinned.addWidget(methods)
+        self.settings = CoverSettings()
+        self.settings.changed.connect(self._edited)
+        self.settings.regrouped.connect(self._regrouped)
+        self.settings.measure_asked.connect(self._measure)
+        self.pinned.addWidget(self.settings.row)
         self.live = LiveCover(self.bench, self)
         self.live.shown.connect(self._shown)
         self.live.failed.connect(self._failed)
-        self.groups = GroupButtons()
-        self.groups.chosen.connect(self._groups_chosen)
-        self.form = ParametersForm(KmeansParameters, hidden=("cells",))
-        self.form.changed.connect(self._edited)
         self.say = ParametersForm(ConfluencyParameters)
         self.say.changed.connect(self._edited)
         self.pixel = NumberEdit(float, minimum=0, maximum=1000, step=0.01, unit="µm", zero="not known")
@@ -86,8 +84,7 @@ class ConfluencyDock(Dock):
             self.percent,
             self.about,
             line(),
-            self.groups,
-            self.form,
+            self.settings,
             self.say,
             side_by_side(QLabel("Size of a pixel"), self.pixel),
             self._build_tiles(),
@@ -115,10 +112,11 @@ class ConfluencyDock(Dock):
 
     def _bind_keys(self) -> None:
         for number in range(MOST):
-            self.add_key(str((number + 1) % MOST), partial(self._toggle, number))
+            self.add_key(str((number + 1) % MOST), partial(self.settings.toggle, number))
         for key, slot in (
-            *((key, self.methods[name].click) for name, _, _, key in _METHODS),
-            ("Alt+A", self.groups.choose_automatic),
+            *((key, self.settings.methods[name].click) for name, _, _, key in METHODS),
+            ("Alt+A", self.settings.groups.choose_automatic),
+            ("M", self._measure),
             ("C", self._blink),
             ("G", self.tile.click),
             ("Esc", self._put_down),
@@ -131,18 +129,19 @@ class ConfluencyDock(Dock):
 
     def opened(self, session: Session, links: Connections) -> None:
         """Show this project's settings and the image on screen."""
-        self._report = None
+        self._report = self._seen = None
         self._show_report()
-        self.form.set_value(session.get(KmeansParameters))
+        self.settings.show_session(session)
         self.say.set_value(session.get(ConfluencyParameters))
         link = self.bench.link
         if link is not None:
             self._layers = CoverLayers(self.bench.viewer, link)
-            links.add(self._layers.clicked, self._toggle)
+            links.add(self._layers.clicked, self.settings.toggle)
             links.add(link.shown, self._image_shown)
         for signal in (session.events.labels_changed, session.events.cells_changed):
             links.add(signal, self._cells_changed)
         links.add(session.events.images_changed, self._look)
+        links.add(session.events.rounds_changed, self._offer_models)
         links.add(session.events.parameters_changed, self._parameters_changed)
         self._look()
 
@@ -171,33 +170,61 @@ class ConfluencyDock(Dock):
         if self._layers is not None:
             self._layers.remove()
 
-    @property
-    def method(self) -> str:
-        """The method chosen."""
-        return next(name for name, button in self.methods.items() if button.isChecked())
-
-    @property
-    def parameters(self) -> KmeansParameters | None:
-        """Settings of k-means; None with another method."""
-        found: KmeansParameters = self.form.value()
-        return found if self.method == KMEANS else None
-
     # ------------------------------------------------------------------ the image on screen
 
     def _look(self, *_: Any) -> None:
-        by_groups = self.method == KMEANS
-        for part in (self.groups, self.form, self.tiles):
-            part.setVisible(by_groups)
+        method = self.settings.method
+        self.tiles.setVisible(method != CELLS)
         session = self.session
         if session is None or self._layers is None or not self.isVisible():
             return
-        self._layers.listen(by_groups and session.current_image is not None)
+        self._layers.listen(method == KMEANS and session.current_image is not None)
         if session.current_image is None:
-            self.percent.setText("No image")
-            self.about.setText("Add images in the Images tab first.")
+            self._say("No image", "Add images in the Images tab first.")
             return
         self.pixel.set_value(session.image(session.current_image).pixel_size_um or 0.0)
-        self.live.request(self.parameters, self.say.value())
+        if method == UNET:
+            self.live.stop()
+            if self._seen is not None and self._seen[0] == self._network_setting(session):
+                self._shown(self._seen[1])
+                return
+            self._layers.remove()
+            first = "Measure this image (M), or all images." if self.settings.has_network else ""
+            self._say("Not measured yet", first)
+            return
+        self.live.request(self.settings.value(), self.say.value())
+
+    def _measure(self) -> None:
+        """Let the network look at the image on screen."""
+        session = self.session
+        if session is None or session.current_image is None or self.settings.method != UNET:
+            return
+        if not self.settings.has_network:
+            self.jobs.show_error("no U-Net has learned here yet; see above")
+            return
+        self.guard(self._put)
+        image_id = session.current_image
+        job = partial(confluency.cover_image, session, image_id, self.say.value(), self.settings.value())
+        self.run("Measuring this image", job, partial(self._measured_one, image_id))
+
+    def _measured_one(self, image_id: int, made: tuple[NDArray[np.bool_], confluency.CoverRow]) -> str:
+        session = self.session
+        if session is not None and session.current_image == image_id and self.settings.method == UNET:
+            mask, row = made
+            shown = Shown(image_id, row.cover, small(mask), None, None, whole=True)
+            self._seen = self._network_setting(session), shown
+            self._look()
+        return made[1].note
+
+    def _network_setting(self, session: Session) -> tuple[Any, ...]:
+        """What the numbers of a network depend on."""
+        image_id = session.current_image
+        size = None if image_id is None else session.image(image_id).pixel_size_um
+        return image_id, size, self.settings.value(), self.say.value()
+
+    def _say(self, number: str, about: str) -> None:
+        self.percent.setText(number)
+        self.about.setText(about)
 
     def _image_shown(self, _image_id: int) -> None:
         if self._layers is not None:
@@ -208,12 +235,12 @@ class ConfluencyDock(Dock):
         session = self.session
         if session is None or self._layers is None or not self.isVisible():
             return
-        if (made.groups is None) is (self.method == KMEANS):
+        if (made.groups is None) is (self.settings.method == KMEANS):
             return  # of the method before
         self.jobs.show_error("")
         self._layers.show(made.groups, made.mask, () if made.model is None else made.model.cells)
         if made.model is not None:
-            self.groups.show_model(made.model, automatic=self.form.value().cells == AUTO)
+            self.settings.show_model(made.model)
         self._say_cover(made, session)
 
     def _say_cover(self, made: Shown, session: Session) -> None:
@@ -229,7 +256,7 @@ class ConfluencyDock(Dock):
 
     def _facts(self, made: Shown, cover: Confluency, session: Session) -> list[str]:
         """Lines below the percentage."""
-        if self.method == CELLS and not cover.count:
+        if self.settings.method == CELLS and not cover.count:
             return ["No cells yet: find them in the Segment tab first, or use groups of pixels."]
         if made.model is not None and made.model.cells and not cover.percent:
             return ["Nothing is left: lower “Trim edges”, or “Smallest island” under More."]
@@ -246,47 +273,31 @@ class ConfluencyDock(Dock):
         return lines
 
     def _failed(self, text: str) -> None:
-        self.percent.setText("")
-        self.about.setText("")
+        self._say("", "")
         self.jobs.show_error(text)
 
-    def _method_chosen(self, _name: str) -> None:
-        self._put_down()
-        self._look()
-
     def _cells_changed(self, *_: Any) -> None:
-        if self.method == CELLS:
+        if self.settings.method == CELLS:
             self._look()
 
+    def _offer_models(self, *_: Any) -> None:
+        if self.session is not None:
+            self.settings.offer_models(self.session)
+
     def _edited(self, *_: Any) -> None:
-        found = self.form.value()
-        if found.cells != AUTO and len(self.groups.cells) and found.k != self._k:
-            self._set_cells(AUTO)  # other groups: what was chosen means nothing any more
+        self._put_down()
         self._put_later.start()
         self._look()
         self._show_report()
 
-    @property
-    def _k(self) -> int:
-        return sum(not button.isHidden() for button in self.groups.buttons)
-
-    def _groups_chosen(self, cells: str) -> None:
-        self._set_cells(cells)
-        if cells != AUTO and self._layers is not None:
-            self._layers.choose(self.groups.cells)
-        self._put_later.start()
-        self._look()
-
-    def _set_cells(self, cells: str) -> None:
-        self.form.set_value(self.form.value().model_copy(update={"cells": cells}))
+    def _regrouped(self) -> None:
+        if self._layers is not None and self.settings.groups.cells:
+            self._layers.choose(self.settings.groups.cells)
+        self._edited()
 
     def _pixel_size_given(self, size: float) -> None:
         if self.session is not None:
             self.session.set_pixel_size([record.image_id for record in self.session.images], size or None)
-
-    def _toggle(self, number: int) -> None:
-        if self.groups.isVisible():
-            self.groups.toggle(number)
 
     def _blink(self) -> None:
         if self._layers is not None:
@@ -295,17 +306,18 @@ class ConfluencyDock(Dock):
     def _put(self) -> None:
         self._put_later.stop()
         if self.session is not None:
-            self.session.put(self.form.value())
+            self.settings.put(self.session)
             self.session.put(self.say.value())
 
     def _parameters_changed(self, name: str) -> None:
         session = self.session
-        forms = {KmeansParameters.__name__: self.form, ConfluencyParameters.__name__: self.say}
-        if session is None or name not in forms or self._put_later.isActive():
+        if session is None or self._put_later.isActive():
             return
-        stored = session.get(KmeansParameters if forms[name] is self.form else ConfluencyParameters)
-        if stored != forms[name].value():
-            forms[name].set_value(stored)
+        changed = self.settings.show_settings(session, name)
+        if name == ConfluencyParameters.__name__ and session.get(ConfluencyParameters) != self.say.value():
+            self.say.set_value(session.get(ConfluencyParameters))
+            changed = True
+        if changed:
             self._look()
 
     # ------------------------------------------------------------------ regions drawn by hand
@@ -339,11 +351,13 @@ class ConfluencyDock(Dock):
             raise UserError("there are no images yet; add some in the Images tab first")
         self._put()
         self._measured = self._setting()
-        job = partial(confluency.cover_project, session, session.folder / FOLDER, self.say.value(), self.parameters)
+        job = partial(
+            confluency.cover_project, session, session.folder / FOLDER, self.say.value(), self.settings.value()
+        )
         self.run("Measuring the cover", job, self._all_measured)
 
     def _setting(self) -> tuple[Any, ...]:
-        return self.method, self.parameters
+        return self.settings.method, self.settings.value()
 
     def _all_measured(self, report: confluency.CoverReport) -> str:
         self._report = report

@@ -27,7 +27,7 @@ class GroupButtons(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._auto = True
-        self._count = 0
+        self.count = 0  # groups shown
         self.buttons = [self._button(number) for number in range(MOST)]
         self.automatic = push_button(
             "Automatic", "Take the groups that are clearly rougher than the ground (Alt+A)", self.choose_automatic
@@ -48,10 +48,10 @@ class GroupButtons(QWidget):
 
     def show_model(self, model: PixelModel, *, automatic: bool) -> None:
         """Show which groups there are, how large each is, and which are cells."""
-        self._auto, self._count = automatic, len(model.centres)
+        self._auto, self.count = automatic, len(model.centres)
         for number, button in enumerate(self.buttons):
-            button.setVisible(number < self._count)
-            if number < self._count:
+            button.setVisible(number < self.count)
+            if number < self.count:
                 button.setText(f"{number + 1}: {100 * model.shares[number]:.0f} %")
                 button.setChecked(number in model.cells)
         self.automatic.setEnabled(not automatic)
@@ -63,11 +63,11 @@ class GroupButtons(QWidget):
     @property
     def cells(self) -> tuple[int, ...]:
         """Numbers of the groups that are cells, from 0."""
-        return tuple(n for n, button in enumerate(self.buttons[: self._count]) if button.isChecked())
+        return tuple(n for n, button in enumerate(self.buttons[: self.count]) if button.isChecked())
 
     def toggle(self, number: int) -> None:
         """Make a group cells, or ground."""
-        if number < self._count:
+        if number < self.count:
             self.buttons[number].setChecked(not self.buttons[number].isChecked())
             self._tell(number)
 

@@ -128,7 +128,7 @@ def _covered(
         if params is None:
             mask = union_of_masks(session.label_view(image_id), cells)
             found = confluency(mask, size, count=len(cells), params=say)
-            return Shown(image_id, found, _small(mask), None, None, whole=True)
+            return Shown(image_id, found, small(mask), None, None, whole=True)
         grey = select_channel(session.pixels(image_id), session.recipe_for(image_id).channel)
         if quick or grey.size > _WHOLE_PX:
             made, factor = preview(grey, params, _QUICK_PX if quick else _SHOWN_PX)
@@ -136,7 +136,7 @@ def _covered(
             made, factor = cluster_pixels(grey, params), 1.0
         found = confluency(made.mask, None if size is None else size * factor, count=len(cells) or None, params=say)
         shape = _shown_shape(grey.shape)
-        return Shown(image_id, found, _small(made.mask, shape), _small(made.groups, shape), made.model, factor == 1.0)
+        return Shown(image_id, found, small(made.mask, shape), small(made.groups, shape), made.model, factor == 1.0)
 
     return in_words(work)
 
@@ -147,7 +147,7 @@ def _shown_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return height, width
 
 
-def _small(picture: NDArray[Any], shape: tuple[int, int] | None = None) -> NDArray[Any]:
+def small(picture: NDArray[Any], shape: tuple[int, int] | None = None) -> NDArray[Any]:
     """The picture as it is shown: all of an image in one size, so that layers are written over in place."""
     height, width = shape or _shown_shape(picture.shape)
     if (height, width) == picture.shape or not picture.size:
