@@ -52,10 +52,10 @@ def test_cells_that_touch_survive_and_the_surer_keeps_what_both_have():
     assert (labels == 2).sum() == masks[0].area - np.count_nonzero(masks[0].pixels & (labels[12:29, 12:29] == 1))
 
 
-def test_a_cell_said_to_be_of_two_types_is_one_cell():
-    labels, kept = as_labels([disc(20, 20, 8, [0.7, 0]), disc(20, 21, 8, [0, 0.2])], (40, 40))
+def test_a_cell_that_is_found_twice_is_one_cell_and_the_surer_speaks():
+    labels, kept = as_labels([disc(20, 20, 8, [0.3, 0.2]), disc(20, 21, 8, [0.1, 0.7])], (40, 40))
     assert labels.max() == 1
-    assert kept[0].likely.tolist() == [0.7, 0.2]
+    assert kept[0].likely.tolist() == [0.1, 0.7]
 
 
 def test_unsure_finds_are_left_out_and_whole_ones_go_before_cut_ones():
@@ -252,8 +252,7 @@ class Eyes:
             masks.append(part[np.ix_(rows, columns)][None])
         return {
             "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-            "labels": np.ones(count, np.int64),
-            "scores": np.full(count, 0.9, np.float32),
+            "likely": np.tile([0.9, 0.0], (count, 1)),
             "masks": np.array(masks, np.float32).reshape(-1, 1, 28, 28),
         }
 
@@ -271,6 +270,17 @@ def test_a_crowded_image_is_looked_at_in_pieces_and_each_cell_is_there_once(made
         mine = found.labels == found.labels[y, x]
         true = truth == truth[y, x]
         assert (mine & true).sum() / (mine | true).sum() > 0.8
+
+
+def test_cells_at_the_border_are_left_out_where_asked(made, monkeypatch, discs):
+    folder, *_ = made
+    monkeypatch.setattr(looking, "_raw", Eyes())
+    truth = discs((60, 60), [(5, 30, 7), (30, 30, 7), (50, 10, 7)])
+    image = np.where(truth > 0, 1000.0, 10.0)
+    assert drive(find(image, folder)).count == 3
+    found = drive(find(image, folder, drop_border=True))
+    assert found.count == len(found.likely) == 2
+    assert set(np.unique(found.labels)) == {0, 1, 2}
 
 
 def test_smaller_pieces_where_memory_runs_out(made, monkeypatch):

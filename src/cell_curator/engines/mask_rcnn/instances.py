@@ -8,7 +8,7 @@ little: the surer cell keeps the pixels, the other keeps the rest of its own, so
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,17 +163,13 @@ def _together(group: list[Mask]) -> Mask:
 
 
 def _once(masks: list[Mask]) -> list[Mask]:
-    """Whole cells first, then the surer; what is the same as one before is left out, but speaks for its type."""
+    """Whole cells first, then the surer; what is the same as one before is left out."""
     ordered = sorted(masks, key=lambda mask: (mask.cut, -mask.score))
-    kept: dict[int, Mask] = {}
+    kept: set[int] = set()
     for index, near in enumerate(_near(ordered)):
-        mask = ordered[index]
-        same = next((other for other in near if other in kept and _same(mask, kept[other])), None)
-        if same is None:
-            kept[index] = mask
-        elif kept[same].piece == mask.piece:  # the same box, said of another type
-            kept[same] = replace(kept[same], likely=np.maximum(kept[same].likely, mask.likely))
-    return sorted(kept.values(), key=lambda mask: -mask.score)
+        if not any(other in kept and _same(ordered[index], ordered[other]) for other in near):
+            kept.add(index)
+    return sorted((ordered[index] for index in kept), key=lambda mask: -mask.score)
 
 
 def _same(one: Mask, other: Mask) -> bool:

@@ -37,6 +37,7 @@ class MaskRcnnParameters(Parameters):
         le=0.99,
         step=0.05,
     )
+    drop_border: bool = parameter(False, "Drop cut cells", "Leave out cells that touch the border of the image")
     shown: Literal["prepared", "all"] = parameter(
         "prepared",
         "Channels",

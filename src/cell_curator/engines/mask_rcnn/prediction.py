@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,13 @@ class TypedCells:
 
 
 def find(
-    image: NDArray[Any], model: Path, *, score: float | None = None, threads: int = 0, name: str = "the image"
+    image: NDArray[Any],
+    model: Path,
+    *,
+    score: float | None = None,
+    drop_border: bool | None = None,
+    threads: int = 0,
+    name: str = "the image",
 ) -> Job[TypedCells]:
     """Find the cells of an image and their types.
 
@@ -79,8 +85,9 @@ def find(
         ``(Y, X)`` or ``(C, Y, X)``, prepared as those it learned from.
     model
         Folder of a trained model.
-    score
-        How likely it must be a cell; by default as the model was trained with.
+    score, drop_border
+        How likely it must be a cell, and whether those that touch the border are left out; by default as in the
+        model's parameters.
 
     Raises
     ------
@@ -89,16 +96,15 @@ def find(
     """
     with limited_threads(threads):
         module, about = load(model)
-        return (yield from look(module, about, image, score=score, name=name))
+        said = {"score": score, "drop_border": drop_border}
+        wanted = about.parameters.model_copy(update={key: value for key, value in said.items() if value is not None})
+        return (yield from look(module, replace(about, parameters=wanted), image, name=name))
 
 
-def look(
-    module: Any, about: About, image: NDArray[Any], *, score: float | None = None, name: str = "the image"
-) -> Job[TypedCells]:
+def look(module: Any, about: About, image: NDArray[Any], *, name: str = "the image") -> Job[TypedCells]:
     """As `find`, with a network that is loaded."""
     shape = (image.shape[-2], image.shape[-1])
     planes = shrunk(planes_of(image, name), about.factor)
-    least = about.parameters.score if score is None else score
     side = about.parameters.tile
     notes: tuple[str, ...] = ()
     while True:
@@ -115,11 +121,23 @@ def look(
             side //= 2
             log.warning("memory ran out; looking at pieces of %d px", side)
             notes = (f"memory ran short, so the image was looked at in smaller pieces ({side} px)",)
-    labels, kept = as_labels(found, shape, pieces, least)
+    labels, kept = as_labels(found, shape, pieces, about.parameters.score)
+    if about.parameters.drop_border:
+        labels, kept = _inner(labels, kept)
     likely = np.array([mask.likely for mask in kept]).reshape(-1, len(about.types))
     total = likely.sum(axis=1, keepdims=True)
     scores = np.array([mask.score for mask in kept], np.float64)
     return TypedCells(labels, about.types, scores, likely / np.maximum(total, 1e-12), notes)
+
+
+def _inner(labels: NDArray[np.int32], kept: list[Mask]) -> tuple[NDArray[np.int32], list[Mask]]:
+    """Without the cells that touch the border."""
+    rims = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    inside = [number for number in range(1, len(kept) + 1) if number not in set(rims.tolist())]
+    numbers = np.zeros(len(kept) + 1, np.int32)
+    numbers[inside] = np.arange(1, len(inside) + 1)
+    made: NDArray[np.int32] = numbers[labels]
+    return made, [kept[number - 1] for number in inside]
 
 
 def _found(
@@ -136,7 +154,7 @@ def _found(
         yield Progress(number / len(windows), "looking for cells")
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster()):
             finds = _raw(module, torch.from_numpy(np.ascontiguousarray(planes[:, *window])))
-        masks += _masks(finds, window, planes.shape[1:], scales, shape, number, len(about.types))
+        masks += _masks(finds, window, planes.shape[1:], scales, shape, number)
     places: list[Window] = []
     for window in windows:
         rows, columns = (
@@ -162,13 +180,25 @@ def _windows(shape: tuple[int, int], side: int, shared: int) -> Iterator[Window]
 
 
 def _raw(module: Any, piece: Tensor) -> dict[str, NDArray[Any]]:
-    """Boxes, types, scores and the small masks ``(n, 28, 28)``, all of torchvision's finds but not yet drawn."""
-    images, _ = module.transform([piece])
+    """Boxes, small masks ``(n, 1, 28, 28)`` and how likely each is a cell of each type, ``(n, K)``: all finds.
+
+    torchvision drops of every box all types but one and says the same cell once for each type it may be. So each
+    box is looked at again, for all types: what is said of the same cell is then the same.
+    """
+    from torchvision.models.detection.image_list import ImageList
+
+    # torchvision's own transform leaves the size alone in training only
+    images = ImageList(module.transform.batch_images([module.transform.normalize(piece)]), [tuple(piece.shape[-2:])])
     features = module.backbone(images.tensors)
     proposals, _ = module.rpn(images, features)
-    found, _ = module.roi_heads(features, proposals, images.image_sizes)
+    heads = module.roi_heads
+    found = heads(features, proposals, images.image_sizes)[0][0]
+    again = heads.box_head(heads.box_roi_pool(features, [found["boxes"]], images.image_sizes))
+    likely = heads.box_predictor(again)[0].float().softmax(dim=1)[:, 1:]
     return {
-        name: value.float().numpy() if value.is_floating_point() else value.numpy() for name, value in found[0].items()
+        "boxes": found["boxes"].float().numpy(),
+        "masks": found["masks"].float().numpy(),
+        "likely": likely.numpy().astype(np.float64),
     }
 
 
@@ -179,13 +209,9 @@ def _masks(
     scales: tuple[float, float],
     shape: tuple[int, int],
     piece: int,
-    types: int,
 ) -> Iterator[Mask]:
-    """The finds of a piece drawn in px of the image.
-
-    torchvision says the same cell once for each type that it may be; `instances` puts these together.
-    """
-    for box, label, score, small in zip(found["boxes"], found["labels"], found["scores"], found["masks"], strict=True):
+    """The finds of a piece drawn in px of the image."""
+    for box, likely, small in zip(found["boxes"], found["likely"], found["masks"], strict=True):
         rims = ((box[1], window[0].start, 0), (box[0], window[1].start, 0))
         ends = ((box[3], window[0].stop, size[0]), (box[2], window[1].stop, size[1]))
         cut = any(at < _RIM and start > 0 for at, start, _ in rims) or any(
@@ -196,8 +222,6 @@ def _masks(
         if drawn is None:
             continue
         top, left, pixels = drawn
-        likely = np.zeros(types)
-        likely[label - 1] = score
         yield Mask(top, left, pixels, likely, piece, cut)
 
 
