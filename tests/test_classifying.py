@@ -222,6 +222,7 @@ def test_what_is_no_model_is_refused_in_one_line(session, tmp_path, content):  #
     model = tmp_path / "model.json"
     if content is not None:
         model.write_text(content)
+    session.close()
     result = invoke("classify", "predict", session.folder, model)
     assert result.exit_code == 2
     assert len([line for line in result.stderr.splitlines() if line.startswith("cell-curator: ")]) == 1
@@ -229,6 +230,7 @@ def test_what_is_no_model_is_refused_in_one_line(session, tmp_path, content):  #
 
 
 def test_nothing_to_learn_from_is_one_line(session, tmp_path):  # noqa: F811
+    session.close()
     result = invoke("classify", "train", session.folder, tmp_path / "model.json")
     assert result.exit_code == 2
     assert "no cell has a type yet" in result.stderr
@@ -268,3 +270,53 @@ def test_a_model_is_written_whole_and_read_back(two_kinds, tmp_path):
     assert read_type_model(tmp_path / "model.json").digest == model.digest
     with pytest.raises(UserError, match="folder does not exist"):
         write_type_model(tmp_path / "none" / "model.json", model)
+
+
+def test_pictures_of_cells_tell_types(two_kinds, monkeypatch, tmp_path):
+    from cell_curator.engines import cell_classifier
+
+    monkeypatch.setattr(cell_classifier, "_STEPS", 4)
+    monkeypatch.setattr(cell_classifier, "_FOLDS", 2)
+    two_kinds.put(TypeParameters(method="cnn"))
+    model, scores = drive(train(two_kinds, "conditions"))
+    assert scores.by_image
+    assert model.about["cells"] == {"large": 27, "small": 27}
+    write_type_model(tmp_path / "model.json", model)
+    again = read_type_model(tmp_path / "model.json")
+    assert again.digest == model.digest
+    made = drive(predict(two_kinds, again, at_least=0.0))
+    assert made.cells == 54
+    assert (two_kinds.folder / "types" / f"{model.digest}.json").is_file()
+
+
+def test_the_place_on_the_map_alone(two_kinds, rng):
+    two_kinds.put(TypeParameters(figures="map"))
+    with pytest.raises(UserError, match="no map yet"):
+        drive(train(two_kinds, "conditions"))
+    _map(two_kinds, rng)
+    model, scores = drive(train(two_kinds, "conditions"))
+    assert set(model.figures) == {"map 1", "map 2"}
+    assert scores.balanced > 0.9
+    drive(predict(two_kinds, model))
+    _map(two_kinds, rng)
+    with pytest.raises(UserError, match="another map"):
+        drive(predict(two_kinds, model))
+
+
+def test_types_are_learned_from_a_coco_file(two_kinds, tmp_path):
+    folder, images = two_kinds.folder, tmp_path / "images"
+    two_kinds.close()
+    assert invoke("export", folder, tmp_path / "coco", "--format", "coco").exit_code == 0
+    file = next((tmp_path / "coco").rglob("*.json"))
+    model = tmp_path / "model.json"
+    result = invoke("classify", "train", file, model, "--images", images, "--figures", "shape", "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout.splitlines()[-1])
+    assert answer["balanced_accuracy"] > 0.9
+    assert answer["held_out"] == "images"
+    assert invoke("classify", "predict", folder, model).exit_code == 0
+    result = invoke("classify", "train", file, model, "--images", tmp_path / "coco")
+    assert result.exit_code == 2
+    assert "6 of its 6 images are not in" in result.stderr
+    result = invoke("classify", "train", file, model, "--images", images, "--use-map")
+    assert "has no map" in result.stderr

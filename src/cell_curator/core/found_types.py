@@ -108,7 +108,7 @@ def finder_scores(
     matrix = np.zeros((len(types), len(types) + 1))
     extra = 0
     for true, one in zip(truth, said, strict=True):
-        sure = np.flatnonzero(one.likely.sum(axis=1) >= least) + 1
+        sure = np.intersect1d(np.flatnonzero(one.likely.sum(axis=1) >= least) + 1, one.labels)
         same = pairs(np.where(np.isin(one.labels, sure), one.labels, 0), true.labels)
         extra += len(sure) - len(same)
         for label, kind in true.types.items():

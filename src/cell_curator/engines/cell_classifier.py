@@ -93,8 +93,9 @@ def _network(types: int) -> Any:
     layers: list[Any] = []
     before = 2
     for width in _WIDTHS:
-        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.GroupNorm(4, width), nn.ReLU()]
-        layers.append(nn.MaxPool2d(2))
+        first = not layers
+        layers.append(nn.Conv2d(before, width, 5 if first else 3, 2 if first else 1, 2 if first else 1, bias=False))
+        layers += [nn.GroupNorm(4, width), nn.ReLU(), *([] if first else [nn.MaxPool2d(2)])]
         before = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(before, types))
 
