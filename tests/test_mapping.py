@@ -208,6 +208,19 @@ def test_a_map_of_an_older_revision_of_half_the_cells_is_brought_up_to_date(sess
     assert (session.cells.frame["cluster"] == clusters).all()
 
 
+def test_cells_of_one_kind_that_all_changed_do_not_join_another_kind(session):
+    before = session.cells.frame["cluster"].copy()
+    for image in session.images[:2]:
+        for label in session.cells.of_image(image.image_id)["label"].tolist():
+            edit(session, image.image_id, "shrink", labels=[label])
+    report = drive(mapping.refresh(session))
+    assert report.refreshed == 32
+    assert any("32 cells changed or are new, on a map of 64: it is better made again" in n for n in report.notes)
+    now = session.cells.frame
+    assert (now["cluster"] == before).mean() > 0.9  # although no cell like them stayed as it was
+    assert np.isfinite(now["map_isolation"]).all()
+
+
 def test_new_cells_join_and_rejected_ones_leave(session):
     image_id = session.images[2].image_id
     rejected = int(_cells(session).index[0])

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cell_curator.engines.map_network import Placed
     from cell_curator.session import Session
 
+_MANY = 1 / 3  # of the cells of a map
+
 
 def refresh(session: Session) -> Job[MapReport]:
     """Bring the map up to date: only cells that changed or are new are cut and looked at, by the network it has.
@@ -59,8 +61,8 @@ def refresh(session: Session) -> Job[MapReport]:
     )
     latent, error = yield from scaled(job, 0.4, 0.9)
     kept = known & ~np.isin(stored.cell_id, rows.index)
-    if not kept.any():
-        raise UserError("no cell of the map is as it was; make the map again")
+    if not known.any():
+        raise UserError("no cell of the map is there any more; make the map again")
     return (yield from _place_and_store(session, stored, kept, (rows, latent, error_per_pixel(error, patches.masks))))
 
 
@@ -74,13 +76,16 @@ def _place_and_store(
     ids, revision = rows.index.to_numpy(np.int64), rows["revision"].to_numpy(np.int64)
     projection, space = _as_made(stored, MapParameters), str(stored.clustering.get("space", "latent"))
     frame = session.cells.frame
-    clusters = frame["cluster"].reindex(stored.cell_id[kept], fill_value=-1).to_numpy(np.int64)
+    there = np.isin(stored.cell_id, session.counting_cells().index)
+    known = frame["cluster"].reindex(stored.cell_id[there], fill_value=-1).to_numpy(np.int64)
+    clusters = known[kept[there]]
     placing = session.execute(
         "cell_curator.engines.map_network:place_cells",
         new=latent,
-        latent=stored.latent[kept],
-        map2d=stored.map2d[kept],
-        clusters=clusters,
+        latent=stored.latent[there],
+        map2d=stored.map2d[there],
+        clusters=known,
+        kept=kept[there],
         projection=projection,
         space=space,
         scale=float(stored.detail.get("isolation_scale", 1.0)),
@@ -121,8 +126,8 @@ def _refresh_notes(session: Session, stored: StoredEmbedding, count: int, projec
         notes.append("images are prepared otherwise than when the map was made; make the map again to compare cells")
     if _as_made(stored, PatchParameters) != session.get(PatchParameters):
         notes.append("patches were cut as when the map was made, not as they are set now")
-    if count > len(stored.cell_id) / 2:
-        notes.append(f"{count} cells changed or are new, more than half of the map: it is better made again")
+    if count > _MANY * len(stored.cell_id):
+        notes.append(f"{count} cells changed or are new, on a map of {len(stored.cell_id)}: it is better made again")
     return tuple(note for note in notes if note)
 
 

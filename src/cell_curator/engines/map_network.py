@@ -79,6 +79,7 @@ def place_cells(
     latent: NDArray[np.float32],
     map2d: NDArray[np.float32],
     clusters: NDArray[np.int64],
+    kept: NDArray[np.bool_],
     projection: MapParameters,
     *,
     space: str,
@@ -88,6 +89,10 @@ def place_cells(
 
     Parameters
     ----------
+    latent, map2d, clusters
+        The map as it was, with the cells that changed where they were: what is looked like there did not change.
+    kept
+        (N,) cells of it that stay.
     space
         Where the clusters were made.
     scale
@@ -96,11 +101,12 @@ def place_cells(
     yield Progress(0.0, "placing cells on the map")
     placed = place(new, latent, map2d, projection)
     ask, among = (placed, map2d) if space == "map" else (new, latent)
-    joined = np.concatenate([clusters, _most_of_nearest(ask, among, clusters)])
-    everything = np.concatenate([among, ask])
+    joined = np.concatenate([clusters[kept], _most_of_nearest(ask, among, clusters)])
+    everything = np.concatenate([among[kept], ask])
+    far = isolation(np.concatenate([latent[kept], new]))[kept.sum() :] / scale
     # a UMAP of more dimensions was not kept: its scores stay those of the cells that it was made of
     scores = quality(everything, joined) if space in ("map", "latent") else {}
-    return Placed(placed, joined[len(clusters) :], isolation(new, latent) / scale, scores)
+    return Placed(placed, joined[kept.sum() :], far, scores)
 
 
 def _most_of_nearest(points: NDArray[Any], known: NDArray[Any], clusters: NDArray[np.int64]) -> NDArray[np.int64]:

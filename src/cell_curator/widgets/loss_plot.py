@@ -13,6 +13,7 @@ from cell_curator.widgets import style
 
 _HEIGHT = 150
 _MOST_NUMBERS = 5
+_BEYOND = 3.0  # times the largest loss of what is learned from
 _SAME = 0.05  # losses that look alike with one decimal
 _BELOW = 6  # px; pyqtgraph leaves too little for letters that go below the line
 _LEARNED, _HELD = "#e69f00", "#56b4e9"
@@ -146,7 +147,17 @@ class LossPlot(CurvesPlot):
                 steps.append(step)
                 values.append(value)
                 self.draw(field, steps, values)
+        self._fit()
         return True
+
+    def _fit(self) -> None:
+        """Keep the loss of held-back cells out of sight while it is many times the rest, as a first look can be."""
+        learned, held = (values for _, values in self._points.values())
+        every = [*learned, *held, *(value for _, value in self._before)]
+        if len(learned) > 1 and max(held, default=0.0) > _BEYOND * max(learned) > 0:
+            self._plot.setYRange(min(every), 1.1 * max(learned))
+        else:
+            self._plot.enableAutoRange("y")
 
     def show_before(self, points: Sequence[tuple[int, float]]) -> None:
         """Draw the held-back loss of an earlier training, to compare with."""
