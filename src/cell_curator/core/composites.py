@@ -67,7 +67,8 @@ def cut_cells(
         wide = tuple(slice(s.start - margin, s.stop + margin) for s in box)
         part = labels[wide]
         others = (part != 0) & (part != value)
-        pixels = image[wide].astype(np.float64) - level
+        here = image[wide][part == 0]  # light falls unevenly, so the background beside this cell is its own
+        pixels = image[wide].astype(np.float64) - (float(np.median(here)) if here.size else level)
         if others.any():  # what belongs to a neighbour is background here
             others = ndimage.binary_dilation(others, iterations=2) & (part != value)
             pixels[others] = np.median(pixels[part == 0]) if (part == 0).any() else 0.0

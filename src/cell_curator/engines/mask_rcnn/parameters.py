@@ -46,7 +46,7 @@ class MaskRcnnParameters(Parameters):
         more=True,
     )
     cell_side: int = parameter(
-        48,
+        40,
         "Cells are shown",
         "Images are scaled so that a typical cell of those learned from is this wide or high",
         unit="px",
@@ -56,7 +56,7 @@ class MaskRcnnParameters(Parameters):
         more=True,
     )
     crop: int = parameter(
-        256, "Piece", "Side of the pieces that it learns from", unit="px", ge=64, le=1024, step=32, more=True
+        192, "Piece", "Side of the pieces that it learns from", unit="px", ge=64, le=1024, step=32, more=True
     )
     tile: int = parameter(
         640,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.engines.cards import CARD, WEIGHTS
 from cell_curator.engines.mask_rcnn.instances import Mask, Window, as_labels
 from cell_curator.engines.mask_rcnn.material import planes_of, shrunk
 from cell_curator.engines.mask_rcnn.model import About, load
@@ -95,10 +97,24 @@ def find(
         The model cannot be read, or the image has nothing to see.
     """
     with limited_threads(threads):
-        module, about = load(model)
+        module, about = _loaded(model)
         said = {"score": score, "drop_border": drop_border}
         wanted = about.parameters.model_copy(update={key: value for key, value in said.items() if value is not None})
         return (yield from look(module, replace(about, parameters=wanted), image, name=name))
+
+
+def _loaded(folder: Path) -> tuple[Any, About]:
+    """The network, kept from image to image as long as its files stay the same."""
+    try:
+        stamp = tuple((folder / name).stat().st_mtime_ns for name in (WEIGHTS, CARD))
+    except OSError:
+        return load(folder)  # says what is wrong
+    return _kept(folder, stamp)
+
+
+@lru_cache(maxsize=1)
+def _kept(folder: Path, stamp: tuple[int, ...]) -> tuple[Any, About]:
+    return load(folder)
 
 
 def look(module: Any, about: About, image: NDArray[Any], *, name: str = "the image") -> Job[TypedCells]:
