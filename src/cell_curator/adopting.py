@@ -27,10 +27,17 @@ if TYPE_CHECKING:
 _KEPT = ("accepted", "edited", "locked")
 
 
-def adopt(session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
-    """Take over a segmenter's result for one image, beside what a person decided there. From any thread."""
+def adopt(
+    session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters, made_from: str = ""
+) -> None:
+    """Take over a segmenter's result for one image, beside what a person decided there. From any thread.
+
+    ``made_from``: see `resuming.cells_key`; of a part of an image none is kept.
+    """
+    key = made_from if found.place is None else ""
     with session.lock:  # nothing may be painted between looking and storing
-        session.commit(_adopted(session, image_id, found, parameters, beside_decided(session, image_id, found)))
+        joined = beside_decided(session, image_id, found)
+        session.commit(_adopted(session, image_id, found, parameters, joined, key))
 
 
 def adopt_stack(
@@ -39,6 +46,7 @@ def adopt_stack(
     found: Stack,
     parameters: SegmentParameters,
     stack: StackParameters,
+    made_from: Sequence[str],
 ) -> None:
     """Take over the cells of a stack, all planes at once: a cell has the same label in every plane."""
     with session.lock:
@@ -49,8 +57,8 @@ def adopt_stack(
         joined = [beside_decided(session, record.image_id, part) for record, part in zip(records, parts, strict=True)]
         kept = [label for one in joined for label in one.kept]
         changes = [
-            _adopted(session, record.image_id, part, parameters, _numbered(one, max(kept, default=0)))
-            for record, part, one in zip(records, parts, joined, strict=True)
+            _adopted(session, record.image_id, part, parameters, _numbered(one, max(kept, default=0)), key)
+            for record, part, one, key in zip(records, parts, joined, made_from, strict=True)
         ]
         cells = pd.concat([change.cells for change in changes])
         shared = ("diameter_px", "recipe", *SegmentParameters.model_fields)
@@ -93,7 +101,12 @@ def _numbered(joined: Reconciled, above: int) -> Reconciled:
 
 
 def _adopted(
-    session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters, joined: Reconciled
+    session: Session,
+    image_id: int,
+    found: Segmentation,
+    parameters: SegmentParameters,
+    joined: Reconciled,
+    made_from: str,
 ) -> Change:
     record, rows = session.image(image_id), session.cells.of_image(image_id)
     fresh = measure(joined.labels, measured_channel(session, session.pixels(image_id)), joined.added)
@@ -113,7 +126,7 @@ def _adopted(
             "region": None if found.place is None else found.place.corners,
             **parameters.model_dump(mode="json"),
         },
-        images=(replace(record, state="segmented", note=""),),
+        images=(replace(record, state="segmented", note="", made_from=made_from),),
         cells=CellTable(fresh).frame,
         removed=tuple(gone.tolist()),
         labels={image_id: joined.labels},

@@ -198,6 +198,10 @@ class Session:
             self.commit(Change(settings={name: value}))
             self.events.parameters_changed.emit(name)
 
+    def suppose(self, parameters: Parameters) -> None:
+        """As `put`, but stored nowhere: to say what would be done with these parameters."""
+        self._settings[type(parameters).__name__] = parameters.model_dump(mode="json")
+
     # ------------------------------------------------------------------ pixels
 
     def pixels(self, image_id: int) -> NDArray[np.generic]:
@@ -297,9 +301,9 @@ class Session:
         """Cluster the existing map again, with the parameters as they are now."""
         return workflow.recluster(self)
 
-    def run(self) -> Job[workflow.RunReport]:
-        """The whole line for all images: prepare, segment, score, map."""
-        return workflow.run(self)
+    def run(self, *, again: bool = False) -> Job[workflow.RunReport]:
+        """The whole line for all images: prepare, segment, score, map. Only what is not done, or all ``again``."""
+        return workflow.run(self, again=again)
 
     # ------------------------------------------------------------------ edits
 

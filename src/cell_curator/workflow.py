@@ -40,6 +40,7 @@ from cell_curator.mapping import embed as embed
 from cell_curator.mapping import recluster as recluster
 from cell_curator.project_models import recipe_note, resolved
 from cell_curator.remeasuring import remeasure
+from cell_curator.resuming import cells_key, map_is_new, to_search
 from cell_curator.series import check_complete, files, join
 
 if TYPE_CHECKING:
@@ -48,11 +49,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepReport:
-    """How many images were done, (name, reason) of those that failed, and lines for the user."""
+    """How many images were done, (name, reason) of those that failed, and lines for the user.
+
+    ``kept`` are those that needed nothing done.
+    """
 
     done: int
     failed: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,8 @@ def take_over(session: Session, image_id: int, found: Segmentation, parameters: 
     """As `adopt`; and where planes are stitched, cells take the labels that they have in the planes beside."""
     stack = session.get(StackParameters)
     if not session.image(image_id).axis or stack.method != "stitch":
-        return adopt(session, image_id, found, parameters)
+        key = cells_key(session, session.image(image_id)) if parameters == session.get(SegmentParameters) else ""
+        return adopt(session, image_id, found, parameters, key)
     adopt(session, image_id, found, parameters.model_copy(update=_size(found)))
     join(session, image_id, stack.stitch_threshold, only=True)
 
@@ -172,7 +178,7 @@ def _segment_image(
     """``known`` is what earlier planes told of the cells' size; it is filled in by the first that has cells."""
     notes = yield from scaled(_prepare_image(session, record), 0.0, 0.1)
     number, parameters = record.image_id, session.get(SegmentParameters)
-    used = parameters.model_copy(update=known)
+    used, made_from = parameters.model_copy(update=known), cells_key(session, record)
     image = source_image(lambda: session.prepared(number), lambda: session.pixels(number), parameters)
     engine = resolved(session, used)
     job = session.execute("cell_curator.engines.segmenter:segment_image", image=image, params=engine, region=region)
@@ -182,7 +188,7 @@ def _segment_image(
     found = explain_channel(found, parameters, lambda: session.pixels(number))
     yield Progress(0.95, "measuring")
     keep(session, number, found, parameters)
-    adopt(session, number, found, used.model_copy(update=known))
+    adopt(session, number, found, used.model_copy(update=known), made_from)
     return (*notes, *found.notes)
 
 
@@ -210,13 +216,14 @@ def _segment_stack(session: Session, planes: tuple[ImageRecord, ...], stack: Sta
         number, part = record.image_id, 0.1 / len(planes)
         yield from scaled(_prepare_image(session, record), part * index, part * (index + 1), f"plane {index + 1}: ")
         plane[:] = source_image(partial(session.prepared, number), partial(session.pixels, number), parameters)
+    made_from = [cells_key(session, record) for record in planes]
     engine = resolved(session, parameters)
     job = session.execute("cell_curator.engines.volumes:segment_stack", volume=volume, params=engine, stack=stack)
     found: Stack = yield from scaled(job, 0.1, 0.95)
     yield Progress(0.95, "measuring")
     for record in planes:
         forget(session, record.image_id)
-    adopt_stack(session, planes, found, parameters, stack)
+    adopt_stack(session, planes, found, parameters, stack, made_from)
     return found.notes
 
 
@@ -240,15 +247,29 @@ def score_outliers(session: Session) -> Job[int]:
 # ---------------------------------------------------------------------- all of it
 
 
-def run(session: Session) -> Job[RunReport]:
-    """The whole line for every image of the project."""
-    segmented = yield from scaled(segment(session), 0.0, 0.6)
+def run(session: Session, *, again: bool = False) -> Job[RunReport]:
+    """The whole line for every image of the project; what would come out as it is already is not done ``again``."""
+    records = _records(session, None)
+    left = records if again else to_search(session, records)
+    segmented = StepReport(0, ())
+    if left:
+        segmented = yield from scaled(segment(session, [record.image_id for record in left]), 0.0, 0.6)
+    segmented = replace(segmented, kept=len(records) - len(left))
     flagged = yield from scaled(score_outliers(session), 0.6, 0.65)
     notes = segmented.notes
+    if segmented.kept:
+        notes = (f"{segmented.kept} of {len(records)} images were done already", *notes)
+    stored = session.embedding
+    if stored is not None and not again and map_is_new(session):
+        space = str(stored.clustering.get("space", ""))
+        scores = {name: value for name, value in stored.scores.items() if value is not None}
+        kept = MapReport(len(stored.cell_id), len(stored.cluster_names), space, scores, ())
+        return RunReport(segmented, flagged, kept, (*notes, "the map was made of these very cells already"))
     made: MapReport | None = None
     try:
-        made = yield from scaled(embed(session), 0.65, 1.0)
+        made = yield from scaled(embed(session), 0.65, 0.97)
         notes = (*notes, *made.notes)
+        flagged = yield from scaled(score_outliers(session), 0.97, 1.0)  # the map has told more of each cell
     except UserError as error:  # too few cells for a map: what was found is still worth having
         notes = (*notes, f"no map was made: {error}")
     return RunReport(segmented, flagged, made, notes)

@@ -240,7 +240,7 @@ def test_a_project_of_the_first_version_is_brought_up_to_date(filled):
         old.executescript(
             "".join(f"ALTER TABLE cells DROP COLUMN {name};" for name in (*since, "cell_type"))
             + "DROP TABLE regions; DROP TABLE rounds; ALTER TABLE images DROP COLUMN axis;"
-            "ALTER TABLE images DROP COLUMN plane; PRAGMA user_version = 1;"
+            "ALTER TABLE images DROP COLUMN plane; ALTER TABLE images DROP COLUMN made_from; PRAGMA user_version = 1;"
         )
     again = Project.open(filled.folder)
     try:

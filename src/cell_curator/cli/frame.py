@@ -130,6 +130,7 @@ _ORDER = (
     "export",
     "import",
     "relocate",
+    "repair",
     "journal",
     "models",
     "doctor",

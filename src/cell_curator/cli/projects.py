@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +33,8 @@ from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.volumes import StackParameters
 
 if TYPE_CHECKING:
+    from cell_curator.core.parameters import Parameters
+    from cell_curator.core.recipe import Recipe
     from cell_curator.session import Session
     from cell_curator.workflow import MapReport
 
@@ -45,14 +47,21 @@ def run(
     ],
     *,
     recipe: RecipeFile = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Do everything anew, also what would come out as it is already.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done and roughly how long it takes.")
+    ] = False,
     typed: Typed,
 ) -> Answer:
     """The whole line: find cells, flag the unusual, draw the map, write the report.
 
     Each sub-folder of IMAGES is a condition. OUT becomes a project folder with cells.csv,
-    clusters.csv, recipe.json and report.html. Run again on the same OUT, it goes on with that
-    project: new images are added, and cells that you accepted, edited or locked stay. Each plane of a
-    stack or frame of a time lapse becomes an image of the project.
+    clusters.csv, recipe.json and report.html. Run again on the same OUT, it goes on where it was, also if it
+    was killed: new images are added, cells that you accepted, edited or locked stay, and only images whose file,
+    recipe, model or settings changed are searched anew. Each plane of a stack or frame of a time lapse becomes
+    an image of the project.
     """
     from cell_curator.io.images import find_images
     from cell_curator.io.recipes import read_recipe
@@ -61,16 +70,18 @@ def run(
     start = time.monotonic()
     find_images(images)  # so that no project is made of a wrong path
     chosen = None if recipe is None else read_recipe(recipe)
+    models = (SegmentParameters, StackParameters, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+    if dry_run:
+        return _foretold(images, out, chosen, typed, models, again)
     with open_session(out, create=True) as session:
         if chosen is not None:
             session.put(chosen)
-        finding = (SegmentParameters, StackParameters)
-        put(session, typed, *finding, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+        put(session, typed, *models)
         added = follow(session.add_images(images))
         if not session.images:
             file, reason = added.failed[0]
             raise UserError(f"none of the {len(added.failed)} images could be read; {_named(file, reason)}")
-        report = follow(session.run())
+        report = follow(session.run(again=again))
         failed = (*added.failed, *report.segmented.failed)
         follow(save_all(session, failed, report.notes))
         cells = len(session.cells)
@@ -86,12 +97,30 @@ def run(
             "report": session.folder / "report.html",
             "seconds": round(time.monotonic() - start, 1),
         }
+        images_done = report.segmented.done + report.segmented.kept
         text = (
-            f"{cells} cells in {report.segmented.done} images{also_failed(failed)}, {report.flagged} flagged, "
+            f"{cells} cells in {images_done} images{also_failed(failed)}, {report.flagged} flagged, "
             f"{data['clusters']} clusters"
         )
         text = "\n".join((*report.notes, text, f"report: {data['report']}"))
-        return Answer(data, text, failed, DONE if report.segmented.done else FAILED)
+        return Answer(data, text, failed, DONE if images_done else FAILED)
+
+
+def _foretold(
+    images: Path, out: Path, recipe: Recipe | None, typed: Typed, models: Sequence[type[Parameters]], again: bool
+) -> Answer:
+    """What `run` would do."""
+    from cell_curator.foretelling import foretell
+    from cell_curator.io.project import Project as Folder
+
+    if not Folder.is_project(out):
+        plan = foretell(images, None, again=again)
+    else:
+        with open_session(out, reading=True) as session:
+            for parameters in (*((recipe,) if recipe else ()), *(typed.over(session.get(model)) for model in models)):
+                session.suppose(parameters)
+            plan = foretell(images, session, again=again)
+    return Answer(asdict(plan), plan.text)
 
 
 @contextmanager

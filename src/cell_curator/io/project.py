@@ -285,7 +285,7 @@ class Project:
 
     def _write_rows(self, change: Change, images: tuple[ImageRecord, ...]) -> None:
         execute, many = self._connection.execute, self._connection.executemany
-        many(f"INSERT OR REPLACE INTO images VALUES ({','.join('?' * 16)})", [image_to_row(r) for r in images])
+        many(f"INSERT OR REPLACE INTO images VALUES ({','.join('?' * 17)})", [image_to_row(r) for r in images])
         many("DELETE FROM images WHERE image_id = ?", [(int(i),) for i in change.removed_images])
         many("DELETE FROM regions WHERE image_id = ?", [(int(i),) for i in change.removed_images])
         many("INSERT OR REPLACE INTO regions VALUES (?,?,?,?)", [region_to_row(r) for r in change.regions])

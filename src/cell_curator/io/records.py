@@ -23,7 +23,8 @@ class ImageRecord:
     ``(C, Y, X)``. ``state`` is ``"new"``, ``"segmented"`` or ``"failed"`` (``note`` says why).
     ``angle_deg`` is the counter-clockwise turn of the last preparation, ``recipe_hash`` its recipe.
     One plane of a stack or frame of a time lapse has ``axis`` ``"Z"`` or ``"T"`` and ``plane`` its number,
-    counted from 0; the planes of one file have the same ``path``.
+    counted from 0; the planes of one file have the same ``path``. ``made_from`` is a key of all that its cells
+    follow from, empty where they were found in part or not at all.
     """
 
     image_id: int
@@ -40,6 +41,7 @@ class ImageRecord:
     labels_revision: int = 0
     axis: str = ""
     plane: int = 0
+    made_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def image_to_row(record: ImageRecord) -> tuple[Any, ...]:
         record.labels_revision,
         record.axis,
         record.plane,
+        record.made_from,
     )
 
 
@@ -128,6 +131,7 @@ def image_from_row(row: sqlite3.Row) -> ImageRecord:
         labels_revision=row["labels_revision"],
         axis=row["axis"],
         plane=row["plane"],
+        made_from=row["made_from"],
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from cell_curator.core.cells import COLUMNS
 from cell_curator.core.jobs import UserError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x43454C4C  # "CELL"; tells our files from other people's SQLite files
 _SQL_TYPES = {"int64": "INTEGER", "bool": "INTEGER", "float64": "REAL", "object": "TEXT"}
 
@@ -37,7 +37,7 @@ CREATE TABLE images (
     channel_names TEXT NOT NULL, pixel_size_um REAL, channels INTEGER NOT NULL, height INTEGER NOT NULL,
     width INTEGER NOT NULL, angle_deg REAL, state TEXT NOT NULL, note TEXT NOT NULL,
     recipe_hash TEXT NOT NULL, labels_revision INTEGER NOT NULL,
-    axis TEXT NOT NULL DEFAULT '', plane INTEGER NOT NULL DEFAULT 0);
+    axis TEXT NOT NULL DEFAULT '', plane INTEGER NOT NULL DEFAULT 0, made_from TEXT NOT NULL DEFAULT '');
 CREATE TABLE cells (
     cell_id INTEGER PRIMARY KEY, {", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in COLUMNS.items())});
 CREATE TABLE journal (
@@ -65,6 +65,7 @@ ALTER TABLE images ADD COLUMN plane INTEGER NOT NULL DEFAULT 0;
 {_ROUNDS}""",
     2: "".join(f'ALTER TABLE cells ADD COLUMN "{name}" REAL;' for name in _SINCE_3),
     3: "".join(f'ALTER TABLE cells ADD COLUMN "{name}" REAL;' for name in _SINCE_4) + _TEXT_SINCE_4,
+    4: "ALTER TABLE images ADD COLUMN made_from TEXT NOT NULL DEFAULT '';",
 }
 """What makes a project of the version of the key into one of the next."""
 

@@ -161,7 +161,9 @@ class ImagesDock(Dock):
         failed = len(report.segmented.failed)
         if report.map is None:
             self.jobs.show_error("; ".join(report.notes))
-        text = f"{cells} cells in {report.segmented.done} images, {report.flagged} suspicious"
+        done = report.segmented
+        text = f"{cells} cells in {done.done + done.kept} images, {report.flagged} suspicious"
+        text += f"; {done.kept} images were done already" if done.kept else ""
         return text + (f"; {failed} images failed" if failed else "")
 
     def _open(self) -> None:
