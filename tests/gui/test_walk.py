@@ -106,7 +106,7 @@ def test_from_the_sample_to_the_map_and_back_to_a_cell(open_viewer, pictures):
     far = [int(c) for c in link.points.cell_ids if frame.at[c, "image"] != here]
     goal = next(c for c in far if link.points.at(link.points.position(c)) == c)
     hand.move(link.points.position(goal))
-    hand.wait(lambda: f"Cell {goal}" in explore.map.card.about.text())
+    hand.wait(lambda: f"Cell {goal}" in explore.map.card.text.text())
     hand.click(link.points.position(goal))
     hand.wait(idle)
     row = session.row(goal)

@@ -193,7 +193,7 @@ def test_the_number_of_groups_is_suggested_with_reasons(dock, monkeypatch, wait_
 def test_the_cell_under_the_mouse_is_pictured(dock, bench, mapped, qtbot):
     goal = int(mapped.cells.frame.index[4])
     bench.link.hovered.emit(goal)
-    assert f"Cell {goal}" in dock.map.card.about.text()
+    assert f"Cell {goal}" in dock.map.card.text.text()
     qtbot.waitUntil(lambda: not dock.map.card.picture.pixmap().isNull())
 
 

@@ -59,7 +59,7 @@ def test_what_would_be_cut_off_is_said_and_shown(dock, qtbot):
     qtbot.waitUntil(lambda: any(row.marked for row in dock.sheet.rows[1:]))
     dock.examples.setCurrentText("those that are cut off")
     qtbot.waitUntil(lambda: len(dock.sheet.rows[2].marked) == len(dock.sheet.rows[2].cells))
-    QTest.keyClick(dock, Qt.Key.Key_P, Qt.KeyboardModifier.AltModifier)
+    QTest.keyClick(dock, Qt.Key.Key_O, Qt.KeyboardModifier.AltModifier)
     assert dock.parameters.size == 24
     qtbot.waitUntil(lambda: dock.sheet.rows[0].title == "No cell is cut off.")
 

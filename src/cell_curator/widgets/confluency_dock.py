@@ -17,7 +17,7 @@ from cell_curator.link.confluency import CoverLayers
 from cell_curator.widgets.confluency_all import AllCovers, save_tables
 from cell_curator.widgets.confluency_groups import MOST
 from cell_curator.widgets.confluency_live import LiveCover, Shown, small
-from cell_curator.widgets.confluency_results import size_in_words
+from cell_curator.widgets.confluency_results import facts
 from cell_curator.widgets.confluency_settings import CELLS, KMEANS, METHODS, UNET, CoverSettings
 from cell_curator.widgets.controls import Fold, NumberEdit, push_button, side_by_side, stacked
 from cell_curator.widgets.dock import Connections, Dock, line
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cell_curator.core.confluency import Confluency
     from cell_curator.session import Session
 
 FOLDER = "confluency"
@@ -66,6 +65,8 @@ class ConfluencyDock(Dock):
         self.settings.regrouped.connect(self._regrouped)
         self.settings.measure_asked.connect(self._measure)
         self.pinned.addWidget(self.settings.row)
+        for button in self.settings.methods.values():
+            button.clicked.connect(lambda _down: self.bring(self.percent))
         self.live = LiveCover(self.bench, self)
         self.live.shown.connect(self._shown)
         self.live.failed.connect(self._failed)
@@ -250,27 +251,15 @@ class ConfluencyDock(Dock):
             cover = taught.apply(cover)
         alarm = f" ⚠ alarm from {say.alarm:g} %" if cover.alarming(say) else ""
         self.percent.setText(f"{cover.percent:.1f} % covered{alarm}")
-        self.about.setText("<br>".join(self._facts(made, cover, session)))
-        if taught is not None and (taught.slope, taught.offset) != (1.0, 0.0):
-            self.about.setText(f"{self.about.text()}<br>corrected by {taught.parts} regions drawn by hand")
-
-    def _facts(self, made: Shown, cover: Confluency, session: Session) -> list[str]:
-        """Lines below the percentage."""
         if self.settings.method == CELLS and not cover.count:
-            return ["No cells yet: find them in the Segment tab first, or use groups of pixels."]
-        if made.model is not None and made.model.cells and not cover.percent:
-            return ["Nothing is left: lower “Trim edges”, or “Smallest island” under More."]
-        lines, record = [], session.image(made.image_id)
-        if cover.interval is not None:
-            lines.append("95 % interval: {:.1f} to {:.1f} %".format(*cover.interval))
-        height, width = record.shape[1:]
-        lines.append(size_in_words(cover, (height, width)))
-        if cover.count is not None:
-            dense = "" if cover.density is None else f", {cover.density:,.0f} per mm²"
-            lines.append(f"{cover.count:,} cells found{dense}")
-        if record.pixel_size_um is None:
-            lines.append("For µm², give the size of a pixel below.")
-        return lines
+            lines = ["No cells yet: find them in the Segment tab first, or use groups of pixels."]
+        elif made.model is not None and made.model.cells and not cover.percent:
+            lines = ["Nothing is left: lower “Trim edges”, or “Smallest island” under More."]
+        else:
+            lines = facts(cover, session.image(made.image_id).shape[1:])
+        if taught is not None and (taught.slope, taught.offset) != (1.0, 0.0):
+            lines.append(f"corrected by {taught.parts} regions drawn by hand")
+        self.about.setText("<br>".join(lines))
 
     def _failed(self, text: str) -> None:
         self._say("", "")
@@ -297,7 +286,8 @@ class ConfluencyDock(Dock):
 
     def _pixel_size_given(self, size: float) -> None:
         if self.session is not None:
-            self.session.set_pixel_size([record.image_id for record in self.session.images], size or None)
+            images = [record.image_id for record in self.session.images]
+            self.guard(partial(self.session.set_pixel_size, images, size or None))
 
     def _blink(self) -> None:
         if self._layers is not None:

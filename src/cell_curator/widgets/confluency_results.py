@@ -155,6 +155,20 @@ class CoverPlot(QWidget):
         return style.colors(str(self._viewer.theme))["quiet"]
 
 
+def facts(cover: Confluency, shape: tuple[int, int]) -> list[str]:
+    """What is known of one image beside its percentage, line by line."""
+    lines = []
+    if cover.interval is not None:
+        lines.append("95 % interval: {:.1f} to {:.1f} %".format(*cover.interval))
+    lines.append(size_in_words(cover, shape))
+    if cover.count is not None:
+        dense = "" if cover.density is None else f", {cover.density:,.0f} per mm²"
+        lines.append(f"{cover.count:,} cells found{dense}")
+    if cover.image_um2 is None:
+        lines.append("For µm², give the size of a pixel below.")
+    return lines
+
+
 def size_in_words(cover: Confluency, shape: tuple[int, int] | None = None) -> str:
     """The covered area in mm² or µm²; where the size of a pixel is not known, in px² if ``shape`` is."""
     covered, whole = cover.covered_um2, cover.image_um2

@@ -275,6 +275,30 @@ class _IgnoreWheel(QObject):
         return False
 
 
+class PictureCard(QWidget):
+    """A square picture, with text beside it and ``below`` the text, what belongs to it."""
+
+    def __init__(self, side: int, *below: QWidget) -> None:
+        super().__init__()
+        self.picture = QLabel()
+        self.picture.setObjectName("picture")
+        self.picture.setFixedSize(side + 2, side + 2)
+        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        beside = QVBoxLayout()
+        beside.addWidget(self.text, 1, Qt.AlignmentFlag.AlignTop)
+        for widget in below:
+            beside.addWidget(widget)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(self.picture)
+        row.addLayout(beside, 1)
+
+
 def stacked(*widgets: QWidget) -> QWidget:
     """Widgets above each other."""
     made = QWidget()

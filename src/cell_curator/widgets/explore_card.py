@@ -6,10 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
-
-from cell_curator.widgets.controls import push_button
+from cell_curator.widgets.controls import PictureCard, push_button
 from cell_curator.widgets.gallery_pictures import Look, draw_cells
 from cell_curator.widgets.images_model import to_pixmap
 from cell_curator.widgets.runner import Background
@@ -21,29 +18,14 @@ _PICTURE = 92
 _LOOK = Look(_PICTURE, outline=True, surroundings=True, shared_contrast=False)
 
 
-class HoverCard(QWidget):
+class HoverCard(PictureCard):
     """Shows one cell at a time; ``back`` is what the button does."""
 
     def __init__(self, background: Background, back: Callable[[], Any]) -> None:
-        super().__init__()
+        self.back = push_button("Back to the map", "Return to where you were before the click on a point (Home)", back)
+        super().__init__(_PICTURE, self.back)
         self._background = background
         self._cell: int | None = None
-        self.picture = QLabel()
-        self.picture.setObjectName("picture")
-        self.picture.setFixedSize(_PICTURE + 2, _PICTURE + 2)
-        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.about = QLabel()
-        self.about.setWordWrap(True)
-        self.about.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        self.about.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.back = push_button("Back to the map", "Return to where you were before the click on a point (Home)", back)
-        side = QVBoxLayout()
-        side.addWidget(self.about, 1)
-        side.addWidget(self.back)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.picture)
-        row.addLayout(side, 1)
 
     def show_cell(self, session: Session, cell: int | None) -> None:
         """Show this cell, or else the one that is chosen."""
@@ -53,7 +35,7 @@ class HoverCard(QWidget):
             self._cell = None
             self.picture.clear()
             chosen = len(session.selection.ids)
-            self.about.setText(
+            self.text.setText(
                 f"<b>{chosen:,} cells are chosen</b>"
                 if chosen > 1
                 else "Move over a point or a cell to see it here; click to go to it."
@@ -66,7 +48,7 @@ class HoverCard(QWidget):
         said = (
             image.name if not image.condition or image.condition in image.name else f"{image.condition}: {image.name}"
         )
-        self.about.setText(f"<b>Cell {cell}</b> · {row['verdict']}<br>{said}<br>{name} · {row['area']:.0f} px²")
+        self.text.setText(f"<b>Cell {cell}</b> · {row['verdict']}<br>{said}<br>{name} · {row['area']:.0f} px²")
         draw = partial(draw_cells, session, image.image_id, [cell], _PICTURE, _LOOK)
         self._background(draw, self._made, topic="hover")
 

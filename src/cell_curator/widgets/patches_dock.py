@@ -44,7 +44,7 @@ class PatchesDock(Dock):
     keys = (
         ("Alt+1, 2, 3", "fill the patch, true size, only the cell"),
         ("Alt+T", "turn each cell to its own axis, or leave it as it lies"),
-        ("Alt+P", "take the proposal"),
+        ("Alt+O", "take the proposal"),
         ("Alt+N", "other example cells"),
         ("Ctrl+Return", "use these patches for the map"),
     )
@@ -61,7 +61,7 @@ class PatchesDock(Dock):
         self.lost.setObjectName("error")
         for label in (self.proposal, self.lost):
             label.setWordWrap(True)
-        self.take = push_button("Take the proposal", "Cut cells as proposed (Alt+P)", self._take)
+        self.take = push_button("Take the proposal", "Cut cells as proposed (Alt+O)", self._take)
         self.sheet = PictureRows(_SHOWN)
         self.sheet.clicked.connect(self._go_to)
         self.form = ParametersForm(PatchParameters, hidden=("method",))
@@ -76,7 +76,7 @@ class PatchesDock(Dock):
         for key, slot in (
             *((key, self.methods[name].click) for name, _, _, key in _METHODS),
             ("Alt+T", self._turn),
-            ("Alt+P", self._take),
+            ("Alt+O", self._take),
             ("Alt+N", self._others),
             ("Ctrl+Return", self.primary.click),
         ):

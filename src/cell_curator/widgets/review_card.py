@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
-
 from cell_curator.core.jobs import UserError
+from cell_curator.widgets.controls import PictureCard
 from cell_curator.widgets.gallery_pictures import Key, Look, draw_cells
 from cell_curator.widgets.images_model import to_pixmap
 from cell_curator.widgets.runner import Background
@@ -19,28 +17,15 @@ if TYPE_CHECKING:
 _SIDE = 112
 
 
-class CellCard(QWidget):
+class CellCard(PictureCard):
     """A picture and a few lines; ``blind`` says nothing that could sway a judgement."""
 
     def __init__(self, background: Background, *, blind: bool = False, side: int = _SIDE) -> None:
-        super().__init__()
+        super().__init__(side)
         self._background = background
         self._blind = blind
         self._shown: tuple[int, int] | None = None
         self._look = Look(side, outline=True, surroundings=True, shared_contrast=False)
-        self.picture = QLabel()
-        self.picture.setObjectName("picture")
-        self.picture.setFixedSize(side + 2, side + 2)
-        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        row.addWidget(self.picture)
-        row.addWidget(self.text, 1, Qt.AlignmentFlag.AlignTop)
 
     def show_cell(self, session: Session | None, cell: int | None) -> None:
         """Show a cell as it is now, or nothing."""
