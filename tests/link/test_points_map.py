@@ -171,7 +171,7 @@ def test_a_preview_takes_the_place_of_the_map_until_it_ends(link, mapped):
     stored = link.points.positions.copy()
     some = mapped.embedding.cell_id[:5]
     link.points.preview(some, np.c_[np.arange(5), np.zeros(5)])
-    assert list(link.points.cell_ids) == list(some)
+    assert set(link.points.cell_ids) == set(some)
     assert len(link.points.layer.data) == 5
     link.points.end_preview()
     np.testing.assert_allclose(link.points.positions, stored)

@@ -200,7 +200,9 @@ class PointsBinder:
 
     def _draw(self) -> None:
         ids, map2d = self._wanted()
-        kept = np.isin(ids, self._session.cells.frame.index)
+        kept = np.flatnonzero(np.isin(ids, self._session.cells.frame.index))
+        # drawn in the order of images, the last condition would lie above all others
+        kept = np.random.default_rng(0).permutation(kept)
         ids = ids[kept].astype(np.int64)
         if not len(ids):
             self.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyqtgraph as pg
 from numpy.typing import NDArray
 from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPalette
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from cell_curator.core.colors import cluster_color, to_hex
 from cell_curator.widgets import style
@@ -131,7 +132,7 @@ class LikenessTable(_Painted):
                 color.setAlphaF(min(abs(float(value)), 1.0) * 0.85)
                 painter.fillRect(area, color)
                 if edge >= 26:
-                    painter.drawText(area, _CENTER, f"{value:.1f}".replace("-", "−"))
+                    painter.drawText(area, _CENTER, f"{round(float(value), 1) + 0.0:.1f}".replace("-", "−"))
 
 
 class DensityPlots(QWidget):
@@ -145,6 +146,9 @@ class DensityPlots(QWidget):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(2)
+        self.legend = QLabel()
+        self.legend.setWordWrap(True)
+        self._layout.addWidget(self.legend)
 
     def show_densities(self, found: Densities, names: Mapping[int, str]) -> None:
         """Draw the six features whose means differ most between clusters, for their spread within."""
@@ -155,9 +159,12 @@ class DensityPlots(QWidget):
             self._plots.append(bare_plot(96))
             self._layout.addWidget(self._plots[-1])
         quiet = style.colors(str(self._viewer.theme))["quiet"]
-        legend = "".join(
-            f' &nbsp; <span style="color: {to_hex(cluster_color(n))}">■</span>&nbsp;{names.get(n, f"Cluster {n + 1}")}'
-            for n in found.clusters
+        self.legend.setText(
+            " &nbsp; ".join(
+                f'<span style="color: {to_hex(cluster_color(n))}">■</span>&nbsp;'
+                + escape(names.get(n, f"Cluster {n + 1}")).replace(" ", "&nbsp;")
+                for n in found.clusters
+            )
         )
         for place, plot in enumerate(self._plots):
             plot.setVisible(place < len(self.features))
@@ -165,7 +172,7 @@ class DensityPlots(QWidget):
             if place >= len(self.features):
                 continue
             feature = self.features[place]
-            plot.setTitle(f"Feature {feature + 1}{'' if place else legend}", color=quiet, size="9pt")
+            plot.setTitle(f"Feature {feature + 1}", color=quiet, size="9pt")
             for row, number in enumerate(found.clusters):
                 pen = pg.mkPen(to_hex(cluster_color(number)), width=2)
                 plot.plot(found.grid[feature], found.density[feature, row], pen=pen)
