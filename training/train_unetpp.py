@@ -24,9 +24,8 @@ from cell_curator.engines.unet.model import read
 from cell_curator.engines.unet.networks import FLOWS, WIDTHS, Design, build
 from cell_curator.engines.unet.training import all_heads, deep_loss
 
-
 SETTLED = 0.8
-"""Part of the training after which layers are normalised as in use: batches mix kinds of images, single images do not."""
+"""Part of the training after which layers are normalised as in use, where kinds of images are not mixed."""
 
 
 def settle(net: torch.nn.Module) -> None:

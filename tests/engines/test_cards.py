@@ -3,7 +3,8 @@ import json
 import pytest
 
 from cell_curator.core.jobs import UserError
-from cell_curator.engines.cards import BUNDLED, find_model, list_models, read_card, user_models_folder
+from cell_curator.core.recipe import Clahe, Recipe
+from cell_curator.engines.cards import BUNDLED, find_model, learned_recipe, list_models, read_card, user_models_folder
 
 
 @pytest.fixture
@@ -44,6 +45,17 @@ def test_a_model_of_a_project_goes_before_the_users_and_the_bundled_one(models, 
     theirs = add_model(tmp_path / "project", "starter-nuclei")
     assert find_model("starter-nuclei", tmp_path / "project") == theirs / "weights.pth"
     assert find_model("starter-nuclei") == models / "starter-nuclei" / "weights.pth"
+
+
+def test_the_recipe_that_a_model_learned_with_comes_from_its_card(models):
+    recipe = Recipe(clahe=Clahe(enabled=False))
+    place = add_model(models, "mine", json.dumps({"recipe": recipe.model_dump(mode="json")}))
+    assert learned_recipe("mine") == learned_recipe(str(place)) == recipe
+    add_model(models, "mute")
+    assert learned_recipe("mute") is learned_recipe("nowhere") is None
+    add_model(models, "damaged", json.dumps({"recipe": {"clahe": 3}}))
+    with pytest.raises(UserError, match="its recipe cannot be read"):
+        learned_recipe("damaged")
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are(models):

@@ -64,9 +64,11 @@ def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed
     """Find the cells of images.
 
     Writes NAME.tif for every image: whole numbers, 0 is background. Labels lie on the original
-    image pixel by pixel. Of a stack or time lapse NAME.tif is a stack, too.
+    image pixel by pixel. Of a stack or time lapse NAME.tif is a stack, too. Without a recipe images
+    are prepared as those were that the model learned from.
     """
     from cell_curator.engines.batch import segment_folder
+    from cell_curator.engines.cards import learned_recipe
     from cell_curator.engines.downloads import fitting
     from cell_curator.engines.segmenter import SegmentParameters
     from cell_curator.engines.volumes import StackParameters
@@ -74,7 +76,8 @@ def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed
     parameters, stack = typed.over(SegmentParameters()), typed.over(StackParameters())
     if "engine" not in typed.names(SegmentParameters):
         parameters = fitting(parameters)
-    report = follow(segment_folder(images, out, parameters, _recipe(recipe, DEFAULT), stack))
+    learned = learned_recipe(parameters.model) if recipe is None and parameters.source == "prepared" else None
+    report = follow(segment_folder(images, out, parameters, learned or _recipe(recipe, DEFAULT), stack))
     done, failed = report.folder.done, report.folder.failed
     _refuse_if_nothing(images, len(done), failed)
     total = sum(report.cells.values())

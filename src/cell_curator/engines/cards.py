@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from cell_curator.core.jobs import UserError
+from cell_curator.core.recipe import Recipe
 
 BUNDLED = Path(__file__).parent.parent / "models"
 WEIGHTS = "weights.pth"
@@ -132,6 +135,19 @@ def read_card(place: Path) -> ModelCard:
         bundled=place.parent == BUNDLED,
         details=details,
     )
+
+
+def learned_recipe(name_or_path: str, *folders: Path) -> Recipe | None:
+    """How images were prepared that a model learned from; None for an unknown model, or where its card is silent."""
+    try:
+        weights = find_model(name_or_path, *folders)
+    except UserError:
+        return None
+    said = read_card(weights.parent).details.get("recipe") if weights.name == WEIGHTS else None
+    try:
+        return Recipe.model_validate(said) if said else None
+    except ValidationError as error:
+        raise UserError(f"{weights.with_name(CARD)}: its recipe cannot be read; copy the model folder again") from error
 
 
 def _model_folders(folder: Path) -> Iterator[Path]:

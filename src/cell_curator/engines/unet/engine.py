@@ -150,21 +150,27 @@ class UNetPlusPlus(UNet):
 
 
 def _guess(network: Network, planes: NDArray[np.float32], diameter: float, polarity: str) -> Job[Guess]:
-    """Diameter and polarity; a network that tells foreground alone has the one scale that it learned on."""
-    if network.design.outputs == 1:
+    """Diameter and polarity; a network that tells foreground alone has the one scale that it learned on.
+
+    Early heads tell sizes as well as all of them, at a third of the cost.
+    """
+    from cell_curator.engines.unet.networks import EARLY, FOREGROUND
+
+    if network.design.outputs == FOREGROUND:
         return Guess(diameter or network.learned_diameter, polarity == "dark")
-    return (yield from estimate(network, planes, diameter, polarity))
+    return (yield from estimate(replace(network, depth=EARLY), planes, diameter, polarity))
 
 
 def _decide(network: Network, polarity: str, one: Reviewed, diameter: float) -> Job[bool]:
     """Whether an example is shown inverted: as it will be when cells are looked for; a new network asks the labels."""
     from cell_curator.engines.training_data import contrast
+    from cell_curator.engines.unet.networks import FOREGROUND
 
     if polarity != "auto":
         return polarity == "dark"
-    if network.design.outputs == 1 or not network.learned_diameter:
+    if network.design.outputs == FOREGROUND or not network.learned_diameter:
         return contrast(one) < 0
-    guess: Guess = yield from estimate(network, one.planes, diameter, "auto")
+    guess: Guess = yield from _guess(network, one.planes, diameter, "auto")
     return guess.inverted
 
 
