@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from cell_curator.core.colors import cluster_color
-from cell_curator.widgets.controls import push_button, swatch
+from cell_curator.widgets.controls import WHITE_RING, push_button, swatch
 
 if TYPE_CHECKING:
     from cell_curator.core.pixel_clusters import PixelModel
@@ -80,7 +80,7 @@ class GroupButtons(QWidget):
         button = QToolButton()
         button.setObjectName("tool")
         button.setCheckable(True)
-        button.setIcon(swatch(cluster_color(number)))
+        button.setIcon(swatch(cluster_color(number), ring=WHITE_RING))
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         button.setSizePolicy(button.sizePolicy().Policy.Expanding, button.sizePolicy().Policy.Fixed)
         button.setToolTip(

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+WHITE_RING = QColor(255, 255, 255)
 _SLIDER_STEPS = 3600  # a range with more steps than this is typed, not slid
 _SPIN_WIDTH = 126  # px beside a slider, which gets the rest
 
@@ -328,14 +329,14 @@ def ignore_wheel(*widgets: QWidget) -> None:
         widget.installEventFilter(_IgnoreWheel(widget))
 
 
-def swatch(color: tuple[float, float, float], size: int = 12) -> QIcon:
-    """A round spot of one colour."""
+def swatch(color: tuple[float, float, float], size: int = 12, *, ring: QColor | None = None) -> QIcon:
+    """A round spot of one colour; ``ring`` is for buttons, which may have the same colour when they are down."""
     pixmap = QPixmap(size, size)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setBrush(QColor.fromRgbF(*color))
-    painter.setPen(QColor(128, 128, 128, 160))
+    painter.setPen(ring or QColor(128, 128, 128, 160))
     painter.drawEllipse(1, 1, size - 2, size - 2)
     painter.end()
     return QIcon(pixmap)

@@ -357,7 +357,7 @@ class TypesDock(Dock):
 
     def _varied(self, sheet: np.ndarray[Any, Any]) -> str:
         self.learning.show_sheet(sheet)
-        self.bring(self.learning.sheet)
+        self.bring(self.learning.others)
         return "The first picture is as it is, the others are varied"
 
 

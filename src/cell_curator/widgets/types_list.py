@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QLineEdit, QToolBu
 
 from cell_curator.core.cell_types import LONGEST, CellTypes
 from cell_curator.core.colors import NOISE_COLOR
-from cell_curator.widgets.controls import push_button, swatch
+from cell_curator.widgets.controls import WHITE_RING, push_button, swatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,13 @@ class TypesList(QWidget):
         self.buttons, self.names, self.counts = {}, {}, {}
         for row, name in enumerate(types.names):
             key = str(row + 1) if row < MOST_KEYS else ""
-            self._put(row, name, key, swatch(types.color(name)), f"Take “{name}” in hand: click cells, or drag across")
+            self._put(
+                row,
+                name,
+                key,
+                swatch(types.color(name), ring=WHITE_RING),
+                f"Take “{name}” in hand: click cells, or drag across",
+            )
             edit = QLineEdit(name)
             edit.setMaxLength(LONGEST)
             edit.setToolTip("Another name for this type and its cells (F2)")

@@ -29,6 +29,8 @@ class TypeScoresView(QWidget):
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.legend = QLabel("Rows: the true type. Columns: what was said.")
+        self.legend.setObjectName("quiet")
         self.table = QTableWidget()
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
@@ -37,6 +39,7 @@ class TypeScoresView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.text)
+        layout.addWidget(self.legend)
         layout.addWidget(self.table)
         self.hide()
 
@@ -50,13 +53,14 @@ class TypeScoresView(QWidget):
         """
         self.show()
         self.text.setText(text)
-        self.table.setVisible(scores is not None)
+        for part in (self.legend, self.table):
+            part.setVisible(scores is not None)
         if scores is None:
             return
         counts: pd.DataFrame = scores.confusion
         self.table.setRowCount(len(counts.index))
         self.table.setColumnCount(len(counts.columns))
-        self.table.setHorizontalHeaderLabels([f"said {name}" for name in counts.columns])
+        self.table.setHorizontalHeaderLabels([str(name) for name in counts.columns])
         for row, name in enumerate(counts.index):
             head = QTableWidgetItem(swatch(types.color(name)), str(name))
             head.setToolTip(_one_type(str(name), scores.per_type))
@@ -77,6 +81,7 @@ class TypeScoresView(QWidget):
     def _fit(self) -> None:
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.table.verticalHeader().setDefaultSectionSize(_ROW)
         rows = min(self.table.rowCount(), _MOST_SEEN)
         self.table.setFixedHeight(rows * _ROW + header.sizeHint().height() + 4)
