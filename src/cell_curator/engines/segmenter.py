@@ -242,6 +242,10 @@ def rethreshold(result: Segmentation, params: SegmentParameters) -> Segmentation
     return _placed(engine.rethreshold(part, params), where)
 
 
+NOTHING = "0 cells found"
+"""What a note says first where there are none; then why, and what to do."""
+
+
 def nothing(shape: tuple[int, ...], why: str) -> Segmentation:
     """A result without cells, and ``why``."""
     return Segmentation(
@@ -249,7 +253,7 @@ def nothing(shape: tuple[int, ...], why: str) -> Segmentation:
         diameter=0.0,
         inverted=False,
         flow_error=np.zeros(1, dtype=np.float32),
-        notes=(f"0 cells found: {why}",),
+        notes=(f"{NOTHING}: {why}",),
     )
 
 

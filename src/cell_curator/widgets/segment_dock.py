@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator.core.jobs import UserError
 from cell_curator.engines.downloads import fitting
-from cell_curator.engines.segmenter import Segmentation, SegmentParameters, available
+from cell_curator.engines.segmenter import NOTHING, Segmentation, SegmentParameters, available
 from cell_curator.engines.volumes import StackParameters
 from cell_curator.kept_flows import recall
 from cell_curator.link.insight import hide_insight, show_insight
@@ -257,6 +257,10 @@ class SegmentDock(Dock):
         where = f" in {report.done} images" if image_ids is None or len(image_ids) > 1 else ""
         typical = f", typical diameter {_diameter(rows):.0f} px" if len(rows) else ""
         hint = "" if len(rows) else ". Try a lower cell threshold, or give the diameter"
+        why = next((note for note in report.notes if NOTHING in note), "")
+        if why and not len(rows):
+            self.jobs.show_error(why)
+            hint = ""
         return f"{len(rows)} cells{where} in {time.monotonic() - start:.1f} s{typical}{hint}"
 
     def _count(self, *_: Any) -> None:
