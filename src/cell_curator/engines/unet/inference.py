@@ -1,7 +1,7 @@
 """Show an image of any size to a network in overlapping tiles, and blend what it answers without seams.
 
-A tile's answer fades out over the overlap, and the outer quarter of it, where the tile's own border is felt,
-does not count at all; where the image ends the tile ends, too, as if the whole image were one tile. Only one
+A tile's answer fades out in the middle eighth of the overlap; further out, where the tile's own border is felt, it
+does not count at all. Where the image ends the tile ends, too, as if the whole image were one tile. Only one
 row of tiles is held on the way. If memory runs out, fewer and then smaller tiles are tried. Knows no cells.
 """
 
@@ -38,13 +38,19 @@ class Grid:
     batch: int
 
     def cuts(self, length: int) -> tuple[list[int], int]:
-        """Starts of the tiles over ``length`` px, all multiples of 16, and their length; the last may end beyond."""
+        """Starts of the tiles over ``length`` px, all multiples of 16, and their length; the last may end beyond.
+
+        They are as few as they can be, and as short as so many can be.
+        """
         padded = _up(length)
-        side = max(_up(self.tile), STEP)
-        if padded <= side:
+        most = max(_up(self.tile), STEP)
+        if padded <= most:
             return [0], padded
-        step = max(_up(side - min(self.overlap, side // 2)), STEP)
-        return [*range(0, padded - side, step), padded - side], side
+        shared = min(_up(self.overlap), most // 2 // STEP * STEP)
+        count = -(-(padded - shared) // (most - shared)) if most > shared else padded // STEP
+        side = _up(-(-(padded + (count - 1) * shared) // count))
+        step = _up(-(-(padded - side) // (count - 1)))
+        return sorted({*range(0, padded - side, step), padded - side}), side
 
     def smaller(self) -> Grid | None:
         """What to try next when memory ran out: fewer tiles at once, then smaller ones."""
@@ -104,46 +110,49 @@ def _blended(
     down_ramps = _ramps(tops, tall, grid.overlap)
     over_ramps = _ramps(lefts, wide, grid.overlap)
     answer: NDArray[Any] | None = None
-    total = weight = None
+    total: NDArray[np.float32] | None = None
     for row, top in enumerate(tops):
         for first in range(0, len(lefts), grid.batch):
             yield Progress((row + first / len(lefts)) / len(tops), "looking at the image")
             some = range(first, min(first + grid.batch, len(lefts)))
             said = network(np.stack([piece(planes, top, lefts[index], tall, wide) for index in some]))
-            if answer is None or total is None or weight is None:
+            if answer is None or total is None:
                 answer = np.empty((said.shape[1], height, width), dtype)
                 total = np.zeros((said.shape[1], tall, across), np.float32)
-                weight = np.zeros((tall, across), np.float32)
             for index, out in zip(some, said, strict=True):
-                fade = np.outer(down_ramps[row], over_ramps[index])
-                place = slice(lefts[index], lefts[index] + wide)
-                total[:, :, place] += out * fade
-                weight[:, place] += fade
+                out *= down_ramps[row][:, np.newaxis]
+                out *= over_ramps[index]
+                total[:, :, lefts[index] : lefts[index] + wide] += out
+            del said, out
         assert answer is not None
         assert total is not None
-        assert weight is not None
         done = tops[row + 1] - top if row + 1 < len(tops) else tall  # rows that no later tile reaches
         rows = slice(0, min(done, height - top))
-        answer[:, top : top + rows.stop] = total[:, rows, :width] / weight[rows, :width]
-        total[:, : tall - done], weight[: tall - done] = total[:, done:].copy(), weight[done:].copy()
-        total[:, tall - done :], weight[tall - done :] = 0, 0
+        answer[:, top : top + rows.stop] = total[:, rows, :width]
+        total[:, : tall - done] = total[:, done:].copy()
+        total[:, tall - done :] = 0
     assert answer is not None
     return answer
 
 
 def _ramps(starts: list[int], side: int, overlap: int) -> list[NDArray[np.float32]]:
-    """Weight of every tile's pixels along one axis: 1, and less where a neighbour shares them."""
-    made = [np.ones(side, np.float32) for _ in starts]
+    """Weight of every tile's pixels along one axis; those of all tiles make 1 at every pixel."""
+    made = [np.ones(side) for _ in starts]
     for index, (start, after) in enumerate(pairwise(starts)):
         shared = start + side - after
         used = min(shared, max(overlap, 1))
         low = (shared - used) / 2
         place = (np.arange(shared) + 0.5 - low) / used  # 0..1 over the part that is blended
-        rise = np.clip(2 * place - 0.5, 0, 1)
-        rise = (rise**2 * (3 - 2 * rise)).astype(np.float32)
+        rise = np.clip(8 * place - 3.5, 0, 1)
+        rise = rise**2 * (3 - 2 * rise)
         made[index][side - shared :] *= 1 - rise
         made[index + 1][:shared] *= rise
-    return made
+    together = np.zeros(starts[-1] + side)
+    for start, ramp in zip(starts, made, strict=True):
+        together[start : start + side] += ramp
+    return [
+        (ramp / together[start : start + side]).astype(np.float32) for start, ramp in zip(starts, made, strict=True)
+    ]
 
 
 def _up(length: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.engines.cards import CARD, WEIGHTS, read_card
 from cell_curator.engines.network import bfloat16_is_faster, read_tensors
+from cell_curator.engines.unet.bands import mean_of_heads
 from cell_curator.engines.unet.inference import predict_tiled
 from cell_curator.engines.unet.networks import (
     DEPTH,
@@ -23,7 +25,7 @@ from cell_curator.engines.unet.networks import (
     Design,
     Kind,
     build,
-    heads,
+    for_looking,
     restored,
 )
 
@@ -36,8 +38,12 @@ AREA_DIAMETER = 34.0
 NEW = "new.features"
 """In the weights file of a network that is yet to be made: its widths, with ``new.outputs`` and ``new.nested``."""
 
-TILE, OVERLAP, BATCH = 512, 96, 2
-"""Side of the pieces that an image is shown in, what they share (px), and how many at once."""
+OVERLAP = 192
+"""What neighbouring pieces of an image share, px. A pixel 96 px from the border of its piece is as in the whole."""
+
+SMALLEST_TILE, LARGEST_TILE = 512, 4096
+MEMORY = 1.12e9
+"""Bytes that looking at one piece may take, about; the larger the pieces, the less is looked at twice."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,15 @@ class Network:
         Whether it runs in bfloat16 + channels_last.
     depth
         The deepest head that is asked; see `networks.heads`.
+    settled
+        Whether it is for looking alone; see `networks.for_looking`.
     """
 
     module: Any
     design: Design
     bfloat16: bool
     depth: int = DEPTH
+    settled: bool = False
 
     @property
     def diam_mean(self) -> float:
@@ -80,15 +89,25 @@ class Network:
         shown = min(data.shape[1], tiles.shape[1])
         data[:, :shown] = tiles[:, :shown]
         shape = torch.channels_last if self.bfloat16 else torch.contiguous_format
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
-            said = heads(self.module, torch.from_numpy(data).to(memory_format=shape), self.depth)
-            mean = sum(one.float() for one in said) / len(said)
+        kind = torch.bfloat16 if self.bfloat16 and self.settled else torch.float32
+        learning = self.bfloat16 and not self.settled
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=learning):
+            mean = mean_of_heads(self.module, torch.from_numpy(data).to(kind, memory_format=shape), self.depth)
         out: NDArray[np.float32] = mean.numpy()
         if self.design.outputs == FLOWS:
             out[:, :2] /= 5  # the network is trained on five times the flow
         return out
 
-    def predict(self, planes: NDArray[np.float32], tile: int = TILE) -> Job[tuple[NDArray[np.float16], str]]:
+    @property
+    def tile(self) -> int:
+        """Side of the largest piece that `MEMORY` is enough for, px; what the two finest levels keep counts."""
+        size = 2 if self.bfloat16 else 4
+        nodes = 1 if self.design.kind == "unet" else self.depth / 2
+        per_pixel = size * (self.design.features[0] + nodes * self.design.features[1]) + 8 * self.design.outputs
+        side: int = math.isqrt(int(MEMORY / per_pixel)) // STEP * STEP
+        return min(max(side, SMALLEST_TILE), LARGEST_TILE)
+
+    def predict(self, planes: NDArray[np.float32], tile: int = 0) -> Job[tuple[NDArray[np.float16], str]]:
         """As `forward`, ``(outputs, Y, X)`` float16, for a whole normalised image ``(C, Y, X)`` of any size.
 
         The second result is empty, since memory that runs short changes nothing that a user would see.
@@ -96,7 +115,7 @@ class Network:
         framed = planes
         if self.design.outputs == FLOWS:  # with ground around it a cell cut by the border ends there
             framed = np.pad(planes, ((0, 0), (STEP, STEP), (STEP, STEP)))
-        answer = yield from predict_tiled(self.forward, framed, max(tile, TILE), OVERLAP, BATCH, np.float16)
+        answer = yield from predict_tiled(self.forward, framed, max(tile, self.tile), OVERLAP, 1, np.float16)
         if framed is not planes:
             answer = answer[:, STEP:-STEP, STEP:-STEP]
         return answer.astype(np.float16, copy=False), ""
@@ -115,12 +134,13 @@ def load(weights: Path, depth: int = DEPTH) -> Network:
     except OSError:
         changed = 0
     kept = _kept(weights, changed)
-    return Network(kept.module, kept.design, kept.bfloat16, depth)
+    return replace(kept, depth=depth)
 
 
 @lru_cache(maxsize=2)
 def _kept(weights: Path, changed: int) -> Network:
-    return read(weights)
+    made = read(weights)
+    return replace(made, module=for_looking(made.module, bfloat16=made.bfloat16), settled=True)
 
 
 def read(weights: Path, channels: int = 0) -> Network:
