@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +131,7 @@ def teach_folders(
     recipe: Recipe,
     parameters: TrainParameters,
     share: float = 0.2,
+    skip: Collection[str] = (),
 ) -> Job[ModelCard]:
     """Train on a folder of images and one of labels with the same names; ``out`` becomes a model folder.
 
@@ -138,6 +139,8 @@ def teach_folders(
     ----------
     share
         Part of the wells or files that is kept for scoring, 0..1.
+    skip
+        Names of images that are left out.
 
     Raises
     ------
@@ -145,7 +148,9 @@ def teach_folders(
         If no names match, sizes differ, ``out`` is taken, or training fails.
     """
     found, truth = {source.stem: source.path for source in sources(images)}, label_files(labels)
-    names = [stem for stem in found if stem in truth]
+    names = [stem for stem in found if stem in truth and stem not in skip]
+    if not names and skip:
+        raise UserError(f"{images}: all images were left out; use those that look doubtful, too")
     if not names:
         raise UserError(f"{labels}: no file has the name of an image in {images}; give labels the names of the images")
     place = _new_folder(out)

@@ -6,7 +6,7 @@ is and how sure it is is in `core.confluency`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -107,6 +107,7 @@ def cover_folder(
     alike: bool = False,
     marked: Path | None = None,
     pixel_size_um: float | None = None,
+    skip: Collection[str] = (),
     execute: Execute = inline,
 ) -> Job[CoverReport]:
     """Find how far each image is covered; write ``NAME.tif`` (0 and 255) for each, and confluency.csv.
@@ -120,6 +121,8 @@ def cover_folder(
         Folder of masks drawn by hand for some of the images, by which percentages are corrected.
     pixel_size_um
         Of images whose file does not say.
+    skip
+        Names of images that are left out, which errors.csv says.
     execute
         Runs what needs a network, by name.
 
@@ -141,6 +144,8 @@ def cover_folder(
         finder = replace(finder, groups=(yield from scaled(_common(list(grey), method), 0.0, 0.4)))
 
     def one(source: Source, target: Path) -> Job[None]:
+        if source.stem in skip:
+            raise UserError(f"{source.path}: left out, since it looks doubtful")
         info = read_info(source.path)
         size = info.pixel_size_um or pixel_size_um
         made = yield from _file(info, finder, execute)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from cell_curator.core.confluency import CoverMethod, UnetCover
 from cell_curator.core.jobs import Job, Progress, UserError
@@ -21,7 +20,7 @@ from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, assig
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import DEFAULT, Channel, Recipe
 from cell_curator.core.steps import select_channel
-from cell_curator.engines.cards import CARD, WEIGHTS, ModelCard, find_model, list_models, read_card
+from cell_curator.engines.cards import CARD, WEIGHTS, ModelCard, find_model, learned_recipe, list_models, read_card
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.project_models import models_folder
 
@@ -152,21 +151,8 @@ def as_learned(pixels: NDArray[Any], card: ModelCard, channel: Channel) -> NDArr
 
 
 def recipe_of(card: ModelCard) -> Recipe:
-    """The recipe of the images that a model learned from; the usual one where its card tells none.
-
-    Raises
-    ------
-    UserError
-        If the card is damaged.
-    """
-    said = card.details.get("recipe")
-    if said is None:
-        return DEFAULT
-    try:
-        return Recipe.model_validate(said)
-    except ValidationError as error:
-        place = card.weights.parent / CARD
-        raise UserError(f"{place}: its recipe cannot be read; copy the model folder again") from error
+    """The recipe of the images that a model learned from; the usual one where its card tells none."""
+    return learned_recipe(str(card.weights)) or DEFAULT
 
 
 def _learned(card: ModelCard) -> bool:

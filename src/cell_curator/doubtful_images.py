@@ -1,17 +1,29 @@
-"""Which images of a project look wrong, and why; on a `Session`.
+"""Which images of a project or of a folder look wrong, and why.
 
-All images are read once, which takes a while, so what was found is kept with the project.
+All images are read once, which takes a while, so what was found is kept with the project. Whoever is about to learn
+from images or to measure them says in one line which look spoiled: see `doubtful_files` and `doubtful_in`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from cell_curator.core.image_flags import ImageFlag, ImageFlagParameters, ImageLook, flags, look
+from cell_curator.core.image_flags import (
+    Doubtful,
+    ImageFlag,
+    ImageFlagParameters,
+    ImageLook,
+    doubtful,
+    flags,
+    look,
+)
 from cell_curator.core.jobs import Job, UserError, each
+from cell_curator.io.folders import Source, sources
+from cell_curator.io.images import read_image, read_info
 from cell_curator.io.project import Change
 from cell_curator.io.records import ImageRecord
 from cell_curator.session import Session
@@ -92,3 +104,34 @@ def image_report(session: Session) -> ImageReport | None:
     return ImageReport(
         {image: those for image, those in found.items() if those}, len(seen), unread, len(ids) - len(seen) - len(unread)
     )
+
+
+def doubtful_files(images: Path, among: Collection[str] | None = None) -> Job[Doubtful]:
+    """Which images of a folder look spoiled beside the others, by their names in it; of a stack the first plane.
+
+    Parameters
+    ----------
+    among
+        Names of those to look at; all by default. What cannot be read is told of elsewhere.
+    """
+    chosen = [source for source in sources(images) if among is None or source.stem in among]
+    looks: dict[int, ImageLook] = {}
+
+    def one(source: Source) -> Job[None]:
+        first = read_info(source.path).numbers[0]
+        looks[chosen.index(source)] = look(read_image(source.path, first))
+        yield from ()
+
+    yield from each(chosen, one, name=lambda source: f"looking at {source.stem}", failed=lambda *_: None)
+    found = flags(looks, {})
+    return doubtful({chosen[number].stem: those for number, those in found.items()}, len(looks))
+
+
+def doubtful_in(session: Session, image_ids: Collection[int] | None = None) -> Doubtful:
+    """Which of these images of a project (all by default) look spoiled, as was found when they were last looked at."""
+    report = image_report(session)
+    if report is None:
+        return Doubtful({}, 0)
+    asked = {record.image_id: record.name for record in session.images}
+    asked = {number: name for number, name in asked.items() if image_ids is None or number in image_ids}
+    return doubtful({name: report.flags.get(number, ()) for number, name in asked.items()}, len(asked))

@@ -18,6 +18,7 @@ from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.core.measure import median_diameter
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.regions import HOLDOUT, REVIEWED, middles_in, whole_cells
+from cell_curator.doubtful_images import doubtful_in
 from cell_curator.engines.segmenter import SegmentParameters, source_image
 from cell_curator.engines.training_data import Example
 from cell_curator.project_models import known
@@ -139,7 +140,13 @@ def preflight(session: Session) -> Job[tuple[Finding, ...]]:
 
 def findings(session: Session, given: Gathered) -> tuple[Finding, ...]:
     """Everything worth saying of what was gathered, the worst first."""
-    found = [*_unreadable(given), *_too_few(given), *_locked(given), *_uneven(session, given)]
+    found = [
+        *_unreadable(given),
+        *_too_few(given),
+        *_locked(given),
+        *_uneven(session, given),
+        *_spoiled(session, given),
+    ]
     if given.unmarked:
         cells = f"{given.unmarked} cell{'s' if given.unmarked != 1 else ''}"
         found.append(
@@ -180,6 +187,11 @@ def _unmarked(session: Session) -> int:
 
 def _unreadable(given: Gathered) -> list[Finding]:
     return [Finding(f"{name}: {why}", "it is left out of this round") for name, why in given.failed]
+
+
+def _spoiled(session: Session, given: Gathered) -> list[Finding]:
+    text = doubtful_in(session, {one.image_id for one in (*given.train, *given.holdout)}).text("")
+    return [Finding(text, "they are used all the same; take back their marks to leave them out")] if text else []
 
 
 def _too_few(given: Gathered) -> list[Finding]:

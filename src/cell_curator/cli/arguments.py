@@ -16,6 +16,7 @@ from cell_curator.core.image_flags import ImageFlagParameters
 from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
 from cell_curator.core.pixel_clusters import KmeansParameters
+from cell_curator.engines.augment import AugmentParameters
 from cell_curator.engines.finetune import TrainParameters
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
@@ -34,6 +35,13 @@ RecipeFile = Annotated[
 ]
 
 TRAINING = Group(TrainParameters, "Learning from examples")
+VARY = Group(
+    AugmentParameters,
+    "Varying images while a U-Net learns",
+    {name: f"vary_{name}" for name in AugmentParameters.model_fields},
+    brief=True,
+    without=frozenset({"flip", "turn", "scale", "hue"}),  # pieces are turned as they are cut, and are grey
+)
 SEGMENT = Group(SegmentParameters, "Finding cells")
 STACKS = Group(
     StackParameters,

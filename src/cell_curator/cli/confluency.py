@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cell_curator.cli.arguments import COVER, KMEANS
+from cell_curator.cli.doubts import SkipDoubtful, say_doubtful
 from cell_curator.cli.folders import Out, also_failed, errors
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
 from cell_curator.cli.projects import open_session
@@ -77,6 +78,7 @@ def confluency(
             show_default=False,
         ),
     ] = None,
+    skip_doubtful: SkipDoubtful = False,
     typed: Typed,
 ) -> Answer:
     """Say how far cells cover each image.
@@ -90,23 +92,38 @@ def confluency(
     trimmed unless --trim-px says so, holes are filled below 50 px and islands left out below 100.
     """
     from cell_curator import confluency as jobs
+    from cell_curator.doubtful_images import doubtful_files, doubtful_in
     from cell_curator.io.project import Project
 
     say = typed.over(ConfluencyParameters())
     chosen = _method(method, model, typed)
     if Project.is_project(images):
-        _only_for_folders(marked=marked, alike=alike, channel=channel, pixel_size=pixel_size)
-        with open_session(images) as session:
+        _only_for_folders(
+            marked=marked, alike=alike, channel=channel, pixel_size=pixel_size, skip_doubtful=skip_doubtful
+        )
+        with open_session(images, reading=True) as session:
+            say_doubtful(doubtful_in(session))
             report = follow(jobs.cover_project(session, out, say, chosen))
     elif chosen is None:
-        _only_for(method, "kmeans and unet", marked=marked, alike=alike, channel=channel)
+        _only_for(method, "kmeans and unet", marked=marked, channel=channel, skip_doubtful=skip_doubtful)
+        _only_for(method, "kmeans", alike=alike)
         report = follow(jobs.cover_masks(images, out, say, pixel_size_um=pixel_size))
     else:
         if method == "unet":
             _only_for(method, "kmeans", alike=alike)
+        doubtful = follow(doubtful_files(images))
+        say_doubtful(doubtful, skip_doubtful)
         looked_at = Channel() if channel is None else Channel(mode="index", index=channel)
         job = jobs.cover_folder(
-            images, out, chosen, say, channel=looked_at, alike=alike, marked=marked, pixel_size_um=pixel_size
+            images,
+            out,
+            chosen,
+            say,
+            channel=looked_at,
+            alike=alike,
+            marked=marked,
+            pixel_size_um=pixel_size,
+            skip=doubtful.images if skip_doubtful else (),
         )
         report = follow(job)
     return _answer(report, out, say)
@@ -148,7 +165,7 @@ def _only_for_folders(**given: Any) -> None:
 
 def _only_for(method: str, those: str, **given: Any) -> None:
     if names := [name for name, value in given.items() if value not in (None, False)]:
-        raise UserError(f"--{names[0]} is for --method {those}; leave it out with {method}")
+        raise UserError(f"--{names[0].replace('_', '-')} is for --method {those}; leave it out with {method}")
 
 
 def _answer(report: Any, out: Path, say: ConfluencyParameters) -> Answer:

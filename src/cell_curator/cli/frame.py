@@ -58,19 +58,22 @@ class Group:
         Option name by parameter name, where the parameter's own would be unclear or is taken.
     brief
         Leave out the parameters that the docks fold under "More".
+    without
+        Parameters that this command has no use for.
     """
 
     model: type[Parameters]
     panel: str
     names: Mapping[str, str] = field(default_factory=dict)
     brief: bool = False
+    without: frozenset[str] = frozenset()
 
     def parameters(self) -> list[tuple[str, ParameterInfo]]:
         """(name of the option, parameter); the seed is left out, since every command has ``--seed``."""
         return [
             (self.names.get(info.name, info.name), info)
             for info in describe(self.model)
-            if info.name != "seed" and not (self.brief and info.more)
+            if info.name not in {"seed", *self.without} and not (self.brief and info.more)
         ]
 
 

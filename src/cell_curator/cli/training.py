@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cell_curator.cli.arguments import TRAINING, Images, Project, RecipeFile
+from cell_curator.cli.arguments import TRAINING, VARY, Images, Project, RecipeFile
+from cell_curator.cli.doubts import SkipDoubtful, say_doubtful
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
 from cell_curator.cli.projects import open_session
 from cell_curator.core.recipe import PRESETS as RECIPES
@@ -27,7 +28,7 @@ ModelFolder = Annotated[
 ]
 
 
-@command(app, TRAINING)
+@command(app, TRAINING, VARY)
 def train(
     images: Images,
     labels: Annotated[
@@ -49,30 +50,42 @@ def train(
         typer.Option("--preset", help="quick: 2 minutes. thorough: 15. cellpose: as train_seg does by itself."),
     ] = "quick",
     recipe: RecipeFile = None,
+    skip_doubtful: SkipDoubtful = False,
     typed: Typed,
 ) -> Answer:
-    """Teach a Cellpose model your cells.
+    """Teach a model your cells.
+
+    Cellpose learns on from --base. A U-Net begins anew: with --base new-unet or new-unetpp it learns to tell cells
+    from each other, with new-unet-area where cells are, for `confluency --method unet`.
 
     Every pixel of the labels counts, so label all cells of an image. Images of one well are never
     torn apart. With --epochs the passes decide when to stop, and no longer the time. OUT works with
-    --model, and its weights load in Cellpose 3. Stopped, the same command goes on.
+    --model, and weights of Cellpose load in Cellpose 3. Stopped, the same command goes on.
     """
     from cell_curator.bundles import teach_folders
-    from cell_curator.engines.finetune import PRESETS
+    from cell_curator.doubtful_images import doubtful_files
+    from cell_curator.engines.downloads import fitting
+    from cell_curator.engines.finetune import presets
     from cell_curator.engines.segmenter import SegmentParameters
     from cell_curator.engines.worker import inline
     from cell_curator.io.recipes import read_recipe
 
     chosen: Recipe = RECIPES["Plain"] if recipe is None else read_recipe(recipe)
+    start = fitting(SegmentParameters(model=base))
+    parameters = _typed_over(typed, presets(start.engine)[preset])
+    parameters = parameters.model_copy(update={"vary": typed.over(parameters.vary)})
+    doubtful = follow(doubtful_files(images))
+    say_doubtful(doubtful, skip_doubtful)
     job = teach_folders(
         inline,
         images,
         labels,
         out,
-        base=SegmentParameters(model=base),
+        base=start,
         recipe=chosen,
-        parameters=_typed_over(typed, PRESETS[preset]),
+        parameters=parameters,
         share=holdout,
+        skip=doubtful.images if skip_doubtful else (),
     )
     return _taught(follow(job))
 

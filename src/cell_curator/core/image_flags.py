@@ -6,7 +6,7 @@ Images are compared with the others of the project; with few images only what ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -204,3 +204,42 @@ def _duplicates(looks: Mapping[int, ImageLook], files: Mapping[int, Hashable]) -
         if len(hits):
             found[image] = known[int(hits[0])][0]
     return found
+
+
+_SPOILS = {"focus": "out of focus", "exposure": "over-exposed", "light": "unevenly lit"}
+"""What spoils an image to learn from or to measure; an empty one may well be meant."""
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Doubtful:
+    """Images that had better be looked at before anything is learned from them or measured.
+
+    ``names`` are those of the images by key of `FLAGS`; ``looked_at`` is how many were looked at.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    looked_at: int
+
+    @property
+    def images(self) -> frozenset[str]:
+        """Names of all of them."""
+        return frozenset(name for those in self.names.values() for name in those)
+
+    def text(self, then: str = "they are used all the same") -> str:
+        """One line for the user, which ends with what becomes of them; empty without any."""
+        told = []
+        for key, those in self.names.items():
+            more = f" and {len(those) - _NAMED} more" if len(those) > _NAMED else ""
+            look = "looks" if len(those) == 1 else "look"
+            told.append(
+                f"{len(those)} of {self.looked_at} images {look} {_SPOILS[key]}: {', '.join(those[:_NAMED])}{more}"
+            )
+        return "; ".join(part for part in (*told, then) if part) if told else ""
+
+
+def doubtful(found: Mapping[str, Sequence[ImageFlag]], looked_at: int) -> Doubtful:
+    """Those of the flagged images, by name, that are spoiled."""
+    names = {key: tuple(name for name, those in found.items() if key in {one.key for one in those}) for key in _SPOILS}
+    return Doubtful({key: those for key, those in names.items() if those}, looked_at)

@@ -152,7 +152,13 @@ _SAM_TIMES = {"quick": {"minutes": 10}, "thorough": {"minutes": 120}, "cellpose"
 
 
 def presets(engine: str = "cellpose-unet") -> dict[str, TrainParameters]:
-    """`PRESETS`, with the learning rate, weight decay and sizes of Cellpose 4 for ``cellpose-sam``."""
+    """`PRESETS`; with the learning rate, weight decay and sizes of Cellpose 4 for ``cellpose-sam``.
+
+    A U-Net, which knows nothing yet, is shown more varied pieces.
+    """
+    if engine in ("unet", "unetpp"):
+        varied = {"vary": AugmentParameters(), "cell_loss": "dice"}
+        return {name: preset.model_copy(update=varied if preset.minutes else {}) for name, preset in PRESETS.items()}
     if engine != "cellpose-sam":
         return PRESETS
     longer: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
+from cell_curator.engines.augment import AugmentParameters
 from cell_curator.engines.finetune import TrainingState, TrainParameters, presets
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.examples import Finding, preflight
@@ -44,8 +45,10 @@ class Learning(QWidget):
         self.check = QPushButton("Check first")
         self.check.setToolTip("Look for what would spoil the round, without starting it")
         self.check.clicked.connect(lambda: self.check_wanted.emit())
-        self.form = ParametersForm(TrainParameters, zero=_ZERO)
+        self.form = ParametersForm(TrainParameters, hidden=("vary",), zero=_ZERO)
         self.form.changed.connect(self._name_preset)
+        self.vary = ParametersForm(AugmentParameters)
+        self.vary.changed.connect(lambda _value: self._name_preset(self.value()))
         self.findings = QLabel()
         self.findings.setWordWrap(True)
         self.findings.hide()
@@ -67,6 +70,10 @@ class Learning(QWidget):
         for widget in (self.form, self.findings, self.plot, self.told):
             layout.addWidget(widget)
 
+    def add_varied(self, varied: QWidget) -> None:
+        """Put what holds `vary` below the settings."""
+        self.layout().insertWidget(self.layout().indexOf(self.form) + 1, varied)
+
     def opened(self, session: Session) -> None:
         """Show the project's settings."""
         self.follow_engine(session)
@@ -85,11 +92,12 @@ class Learning(QWidget):
     def value(self) -> TrainParameters:
         """The settings as they stand."""
         value: TrainParameters = self.form.value()
-        return value
+        return value.model_copy(update={"vary": self.vary.value()})
 
     def set_value(self, parameters: TrainParameters) -> None:
         """Show other settings."""
         self.form.set_value(parameters)
+        self.vary.set_value(parameters.vary)
         self._name_preset(parameters)
 
     def show_findings(self, findings: tuple[Finding, ...] | None) -> None:
