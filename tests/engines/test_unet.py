@@ -3,6 +3,7 @@
 import json
 import logging
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,11 @@ from monai.losses import DiceCELoss, FocalLoss
 from scenes import nuclei
 
 from cell_curator.core.jobs import UserError, drive
+from cell_curator.core.recipe import DEFAULT
 from cell_curator.core.scores import evaluate
+from cell_curator.engines.batch import segment_folder
 from cell_curator.engines.cards import find_model
+from cell_curator.engines.downloads import add_file, fitting
 from cell_curator.engines.finetune import Example, TrainParameters, finetune
 from cell_curator.engines.loss import masked_loss
 from cell_curator.engines.segmenter import SegmentParameters, rethreshold, segment_image
@@ -19,6 +23,7 @@ from cell_curator.engines.unet import model
 from cell_curator.engines.unet.inference import predict_tiled
 from cell_curator.engines.unet.networks import EARLY, FLOWS, FOREGROUND, Design, build, heads
 from cell_curator.engines.unet.training import all_heads, deep_loss
+from cell_curator.io.labels import read_labels
 
 TINY = (8, 8, 16, 16, 16, 8)
 QUICK = TrainParameters(
@@ -227,6 +232,29 @@ def test_one_that_tells_foreground_alone_stops_goes_on_and_ends_as_one_that_neve
     assert (
         rethreshold(found, looks(tmp_path / "a", "unet", cellprob_threshold=3)).labels.astype(bool).sum() < inside.sum()
     )
+
+
+def test_gray_and_coloured_images_of_one_folder_and_the_model_that_comes_with_the_package(tmp_path):
+    (tmp_path / "images").mkdir()
+    scene = nuclei(seed=5, shape=(120, 140), count=14)
+    gray = (scene[0] * 200).astype(np.uint8)
+    imageio.imwrite(tmp_path / "images" / "gray.png", gray)
+    imageio.imwrite(tmp_path / "images" / "coloured.png", np.stack([255 - gray, 255 - gray, 250 - gray], axis=2))
+    report = drive(segment_folder(tmp_path / "images", tmp_path / "out", SegmentParameters(engine="unetpp"), DEFAULT))
+    assert report.folder.failed == ()
+    for stem in ("gray", "coloured"):
+        assert evaluate(read_labels(tmp_path / "out" / f"{stem}.tif"), scene[1]).ap[0.5] > 0.75
+
+
+def test_the_engine_follows_the_model_and_a_weights_file_finds_its_engine(dark, tmp_path, monkeypatch):
+    monkeypatch.setenv("CELL_CURATOR_MODELS", str(tmp_path))
+    named = {"new-unet-area": "unet", "unetpp-nuclei": "unetpp", "cpsam": "cellpose-sam", "nowhere": "cellpose-unet"}
+    assert {name: fitting(SegmentParameters(model=name)).engine for name in named} == named
+    mine = tmp_path / "mine.pth"
+    mine.write_bytes((dark[0] / "weights.pth").read_bytes())
+    card = drive(add_file(mine))
+    assert (card.engine, fitting(SegmentParameters(model="mine")).engine) == ("unetpp", "unetpp")
+    assert card.details["diameter_px"] == pytest.approx(dark[1].diameter)
 
 
 # --- bad input
