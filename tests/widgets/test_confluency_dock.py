@@ -152,6 +152,8 @@ def test_all_images_give_a_table_a_curve_and_a_csv(dock, dishes, qtbot, wait_for
 
 def test_a_network_measures_when_asked(dock, dishes, qtbot, wait_for_job, viewer, monkeypatch):
     session, truth = dishes
+    monkeypatch.setattr("cell_curator.covering.models", lambda _session: [])
+    session.events.rounds_changed.emit()
     QTest.keyClick(dock, Qt.Key.Key_2, Qt.KeyboardModifier.AltModifier)
     assert dock.percent.text() == "Not measured yet"
     assert dock.settings.none.isVisible()

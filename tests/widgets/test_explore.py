@@ -14,6 +14,7 @@ from qtpy.QtTest import QTest
 from cell_curator import map_reading, mapping
 from cell_curator.core.cluster_count import KSuggestion
 from cell_curator.core.cluster_reading import densities
+from cell_curator.core.colors import cluster_color
 from cell_curator.core.comparison import compare_conditions
 from cell_curator.core.doubts import BatchEffect, DeadUnits, Stability
 from cell_curator.core.honesty import HonestyRow
@@ -21,6 +22,7 @@ from cell_curator.core.jobs import Progress
 from cell_curator.engines.vae.progress import MapPreview, VaeProgress
 from cell_curator.io.project import Change
 from cell_curator.map_reading import Judgement
+from cell_curator.typing_cells import give_type, name_types
 from cell_curator.widgets import explore_reading as reading
 from cell_curator.widgets.explore_clusters import CELLS, NAME, SHARES, SWATCH
 from cell_curator.widgets.explore_dock import ExploreDock
@@ -197,13 +199,18 @@ def test_the_cell_under_the_mouse_is_pictured(dock, bench, mapped, qtbot):
     qtbot.waitUntil(lambda: not dock.map.card.picture.pixmap().isNull())
 
 
-def test_colours_can_be_chosen_for_map_and_image(dock, bench):
+def test_colours_can_be_chosen_for_map_and_image(dock, bench, mapped):
     page = dock.map
     page.coloring.setCurrentText("condition")
     assert bench.link.points.color_by == "condition"
     assert [word for word, _ in page.legend.entries] == ["control", "treated"]
     page.both.setChecked(True)
     assert bench.link.labels.color_by == "condition"
+    name_types(mapped, ["HEK", "N2a"])
+    give_type(mapped, [bench.link.points.cell_ids[0]], "N2a")
+    page.coloring.setCurrentText("type")
+    assert [word for word, _ in page.legend.entries] == ["N2a", "no type"]
+    np.testing.assert_allclose(bench.link.points.layer.face_color[0][:3], cluster_color(1), atol=0.01)
     page.coloring.setCurrentText("area")
     assert page.legend.limits[0] < page.legend.limits[1]
     page.coloring.setCurrentText("time of correction")

@@ -197,6 +197,9 @@ def test_a_new_project_learns_quickly_and_a_changed_setting_is_ones_own(dock):
     dock.learning.form.control("seed").spin.setValue(7)
     assert dock.learning.preset.value() == "My own settings"
     assert dock.learning.value().seed == 7
+    dock.learning.vary.control("elastic").spin.setValue(1.0)
+    assert dock.learning.value().vary.elastic == 1.0
+    assert dock.learning.value().seed == 7
 
 
 def test_findings_are_listed_and_what_stops_is_seen(dock, monkeypatch, wait_for_job, viewer):

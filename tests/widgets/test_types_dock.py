@@ -222,9 +222,9 @@ def test_the_other_way_shows_its_own_settings_curve_and_pictures(dock, mixed, wa
 
     monkeypatch.setattr(mixed, "execute", answer)
     dock.learning.varied.set_open(True)
-    QTest.mouseClick(dock.learning.others, LEFT)
+    QTest.mouseClick(dock.learning.varied.others, LEFT)
     wait_for_job()
-    assert dock.learning.sheet.pixmap().width() > 100
+    assert dock.learning.varied.sheet.pixmap().width() > 100
 
 
 def test_another_tool_or_dock_takes_the_mouse_back(dock, mixed, bench):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.cell_types import CellTypes
 from cell_curator.link.colors import color_cells
 from cell_curator.link.geometry import Box, place_map
 from cell_curator.link.map_dots import MAP, MOST, Dots
@@ -153,7 +154,8 @@ class PointsBinder:
         everything = self._session.cells.frame
         at = everything.index.get_indexer(self._ids)
         unknown = self._preview is not None and self.color_by == "cluster" and not (everything["cluster"] >= 0).any()
-        colors = color_cells(everything, "condition" if unknown else self.color_by)[at].astype(np.float32)
+        by, types = "condition" if unknown else self.color_by, self._session.get(CellTypes)
+        colors = color_cells(everything, by, types)[at].astype(np.float32)
         columns = {name: everything[name].to_numpy()[at] for name in ("cluster", "condition", "verdict")}
         colors[columns["verdict"] == "rejected", 3] = 0.15
         self._drawn.color(colors, {"cell_id": self._ids, **columns})

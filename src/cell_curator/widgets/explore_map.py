@@ -9,6 +9,8 @@ import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from cell_curator.core.cell_types import CellTypes
+from cell_curator.link.colors import TYPE
 from cell_curator.link.labels import EACH
 from cell_curator.widgets.cell_looks import MEASUREMENTS
 from cell_curator.widgets.controls import Choice, push_button
@@ -25,6 +27,7 @@ COLORINGS = {
     "condition": "condition",
     "image": "image",
     "verdict": "verdict",
+    "type": TYPE,
     "time of correction": "corrected",
     "suspicion": "score",
     "how badly it is drawn": "map_error",
@@ -165,7 +168,8 @@ class MapPage(QWidget):
         by, frame = COLORINGS[self.coloring.value()], session.cells.frame
         # The table says which cluster is which; the bars in it need the conditions.
         shown = "condition" if by == "cluster" and frame["condition"].nunique() > 1 else by
-        words = words_for(frame, shown, {record.image_id: record.name for record in session.images})
+        names = {record.image_id: record.name for record in session.images}
+        words = words_for(frame, shown, names, session.get(CellTypes))
         if words is not None:
             self.legend.show_words(words)
         elif by == "corrected":

@@ -12,9 +12,10 @@ from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from cell_curator.core.cell_types import CellTypes
 from cell_curator.core.colors import NOISE_COLOR, VERDICT_COLORS, condition_colors, word_color
 from cell_curator.core.doses import in_order
-from cell_curator.link.colors import scale_colors, value_limits
+from cell_curator.link.colors import TYPE, scale_colors, value_limits
 
 if TYPE_CHECKING:
     from cell_curator.core.colors import RGB
@@ -127,7 +128,7 @@ def ago(seconds: float) -> str:
 _MIDDLE = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
 
 
-def words_for(frame: pd.DataFrame, by: str, names: dict[int, str]) -> list[tuple[str, RGB]] | None:
+def words_for(frame: pd.DataFrame, by: str, names: dict[int, str], types: CellTypes) -> list[tuple[str, RGB]] | None:
     """Legend entries for a colouring by words; None where it is a continuous scale.
 
     Parameters
@@ -135,19 +136,24 @@ def words_for(frame: pd.DataFrame, by: str, names: dict[int, str]) -> list[tuple
     frame
         The table of cells.
     by
-        ``cluster``, ``condition``, ``image``, ``verdict`` or a measurement.
+        ``cluster``, ``condition``, ``image``, ``verdict``, ``cell_type`` or a measurement.
     names
         Names of image ids, used for ``image``.
+    types
+        Of the project, used for ``cell_type``.
     """
     if by == "verdict":
-        present = set(frame["verdict"])
-        return [(verdict, color) for verdict, color in VERDICT_COLORS.items() if verdict in present]
+        given = set(frame["verdict"])
+        return [(verdict, color) for verdict, color in VERDICT_COLORS.items() if verdict in given]
     if by == "condition":
         return [(name or "no condition", color) for name, color in condition_colors(frame[by]).items()]
     if by == "image":
         place = {word: number for number, word in enumerate(in_order(str(value) for value in set(frame[by])))}
         order = sorted(set(frame[by]), key=lambda value: place[str(value)])
         return [(names.get(value, str(value)), word_color(i)) for i, value in enumerate(order)]
+    if by == TYPE:
+        present = [name for name in types.names if (frame["cell_type"] == name).any()]
+        return [*((name, types.color(name)) for name in present), ("no type", types.color(""))]
     if by == "cluster":
         return []
     return None

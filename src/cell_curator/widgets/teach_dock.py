@@ -17,6 +17,7 @@ from cell_curator.widgets.teach_judge import Judging
 from cell_curator.widgets.teach_learn import Learning, checked_round
 from cell_curator.widgets.teach_marks import Marks
 from cell_curator.widgets.teach_places import Place, PlacesList
+from cell_curator.widgets.varied_pictures import VariedPictures
 
 if TYPE_CHECKING:
     from cell_curator.engines.finetune import TrainingState
@@ -55,6 +56,7 @@ class TeachDock(Dock):
         self.marks.said.connect(self.jobs.show_state)
         self.marks.counted.connect(self._counted)
         self.learning = Learning(self.bench.viewer)
+        self.learning.add_varied(VariedPictures(self, self.learning.vary.value, self.learning.vary))
         self.learning.check_wanted.connect(self._check)
         self.judging = Judging(self)
         self.judging.differences.chosen.connect(self._go)

@@ -9,8 +9,6 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from cell_curator import classifying, finding_types
 from cell_curator.core.cell_types import CellTypes, tally
-from cell_curator.core.jobs import UserError
-from cell_curator.engines.augment import PREVIEW
 from cell_curator.engines.mask_rcnn.material import VARIED
 from cell_curator.link.colors import TYPE
 from cell_curator.link.labels import EACH
@@ -24,10 +22,9 @@ from cell_curator.widgets.types_learn import CELLS, FINDER, TypesLearning
 from cell_curator.widgets.types_list import MOST_KEYS, TypesList
 from cell_curator.widgets.types_scores import TypeScoresView
 from cell_curator.widgets.types_walk import LeastSure
+from cell_curator.widgets.varied_pictures import VariedPictures
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from cell_curator.core.jobs import Progress
     from cell_curator.core.type_classifier import TypeScores
     from cell_curator.core.type_model import TypeModel
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from cell_curator.session import Session
 
 _LEARNING = "Learning types"
-_PIECE, _VARIANTS = 192, 8
 _TELL = {
     CELLS: (
         "Tell the other cells",
@@ -76,9 +72,8 @@ class TypesDock(Dock):
         self.list.added.connect(self._add)
         self.list.renamed.connect(self._rename)
         self.list.removed.connect(self._remove)
-        self.learning = TypesLearning(self.bench.viewer)
+        self.learning = TypesLearning(self.bench.viewer, VariedPictures(self, lambda: VARIED))
         self.learning.way_chosen.connect(self._fit)
-        self.learning.preview_asked.connect(self._vary)
         self.images = DoubtfulImages(self.bench, self.run)
         self.keep = push_button("Keep what was learned", "Of the training that was stopped (K)", self._keep)
         self.scores = TypeScoresView()
@@ -292,6 +287,7 @@ class TypesDock(Dock):
             return
         self._taken(None)
         self.learning.put(session)
+        self.learning.begin()
         source = self.learning.known_from
         if self.learning.way == FINDER:
             self.run(_LEARNING, partial(finding_types.train, session, source), self._finder_learned)
@@ -339,27 +335,6 @@ class TypesDock(Dock):
     def _progressed(self, progress: Progress) -> None:
         self.learning.take(progress.payload)
 
-    def _vary(self, seed: int) -> None:
-        session = self.session
-        if session is None or session.current_image is None:
-            return
-        self.guard(partial(self._ask_varied, session, session.current_image, seed))
-
-    def _ask_varied(self, session: Session, image_id: int, seed: int) -> None:
-        if self.bench.runner.busy:
-            raise UserError("something is running; look at varied pictures when it is done")
-
-        def job() -> Any:
-            image, labels = _piece(session, image_id)
-            return session.execute(PREVIEW, image=image, labels=labels, params=VARIED, n=_VARIANTS, seed=seed)
-
-        self.run("Varying pictures", job, self._varied)
-
-    def _varied(self, sheet: np.ndarray[Any, Any]) -> str:
-        self.learning.show_sheet(sheet)
-        self.bring(self.learning.others)
-        return "The first picture is as it is, the others are varied"
-
 
 def _what_first(session: Session, types: CellTypes, typed: int) -> str:
     if not len(session.cells):
@@ -369,14 +344,6 @@ def _what_first(session: Session, types: CellTypes, typed: int) -> str:
     if not typed:
         return "Press 1 to take the first type in hand, then click cells of it, or drag across them."
     return "Each row: key, colour, name, cells typed + cells told. Type about 20 of each, in several images."
-
-
-def _piece(session: Session, image_id: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The middle of the prepared image as (1, Y, X), and its cells."""
-    prepared, labels = session.prepare(image_id).image, session.labels(image_id)
-    top, left = (max(0, (side - _PIECE) // 2) for side in labels.shape)
-    part = (slice(top, top + _PIECE), slice(left, left + _PIECE))
-    return prepared[part][None], labels[part]
 
 
 def _heading(text: str) -> QLabel:

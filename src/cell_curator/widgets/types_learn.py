@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator.core.type_classifier import TypeParameters
 from cell_curator.engines.mask_rcnn import FinderState, MaskRcnnParameters
-from cell_curator.widgets.controls import Choice, Fold, push_button, stacked, tool_row
+from cell_curator.widgets.controls import Choice, tool_row
 from cell_curator.widgets.form import ParametersForm
-from cell_curator.widgets.images_model import to_pixmap
 from cell_curator.widgets.loss_plot import CurvesPlot
 
 if TYPE_CHECKING:
     from cell_curator.core.cell_types import Source
     from cell_curator.session import Session
+    from cell_curator.widgets.varied_pictures import VariedPictures
 
 CELLS, FINDER = "cells", "finder"
 _WAYS = (
@@ -37,11 +36,10 @@ class TypesLearning(QWidget):
     """Settings of both ways; only those of the chosen one are seen."""
 
     way_chosen = Signal()
-    preview_asked = Signal(int)
-    """Show varied pictures, with this seed."""
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, varied: VariedPictures) -> None:
         super().__init__()
+        self.varied = varied
         ways, self.ways = tool_row(_WAYS, self._fit)
         self.ways[CELLS].setChecked(True)
         self.source = Choice(list(_SOURCES))
@@ -50,14 +48,6 @@ class TypesLearning(QWidget):
         lines = (("learned from", "loss", _LEARNED), ("held out", "holdout", _HELD))
         self.plot = CurvesPlot(viewer, lines, "error", "step")
         self.plot.hide()
-        self._seed = 0
-        self.sheet = QLabel()
-        self.others = push_button(
-            "Show how pictures are varied",
-            "Eight variants of a part of this image, as the network sees them",
-            self._ask,
-        )
-        self.varied = Fold("More: what it learns from", stacked(self.sheet, self.others))
         row = QHBoxLayout()
         row.addWidget(QLabel("Learn from"))
         row.addWidget(self.source, 1)
@@ -97,12 +87,18 @@ class TypesLearning(QWidget):
         self.cells.set_value(session.get(TypeParameters))
         self.finder.set_value(session.get(MaskRcnnParameters))
         self.plot.hide()
-        self.sheet.clear()
+        self.varied.forget()
 
     def put(self, session: Session) -> None:
         """Keep the settings with the project."""
         session.put(self.cells.value())
         session.put(self.finder.value())
+
+    def begin(self) -> None:
+        """Forget the curves of the training before."""
+        self.plot.hide()
+        for name in ("loss", "holdout"):
+            self.plot.draw(name, [], [])
 
     def take(self, payload: Any) -> None:
         """Draw how a training goes; anything else is passed over."""
@@ -112,16 +108,6 @@ class TypesLearning(QWidget):
         self.plot.draw("loss", [step for step, _, _ in payload.curve], [loss for _, loss, _ in payload.curve])
         held = [(step, loss) for step, _, loss in payload.curve if loss is not None]
         self.plot.draw("holdout", [step for step, _ in held], [loss for _, loss in held])
-
-    def show_sheet(self, picture: np.ndarray[Any, Any]) -> None:
-        """Show varied pictures, (Y, X, 3) uint8, as wide as the dock."""
-        pixmap = to_pixmap(picture)
-        self.sheet.setPixmap(pixmap.scaledToWidth(max(self.width() - 4, 200)))
-        self.others.setText("Others")
-
-    def _ask(self) -> None:
-        self.preview_asked.emit(self._seed)
-        self._seed += 1
 
     def _fit(self, *_: Any) -> None:
         alone = self.way == CELLS
