@@ -30,7 +30,7 @@ import tifffile
 from cell_curator.core.confluency import UnetCover, calibrate, confluency
 from cell_curator.core.grey_levels import to_grey
 from cell_curator.core.jobs import drive
-from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, assign, cleaned, fit, sample
+from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, assign, fit, sample
 from cell_curator.core.pixel_scores import mean_absolute_error, pixel_scores
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import DEFAULT
@@ -198,15 +198,13 @@ def there(models: Path | None, seed: int) -> bool:
 
 def shown(place: Path, image: Path, labels: Path) -> Row:
     """Figures of one image by the network in ``place``."""
-    from cell_curator.covering import probability
-    from cell_curator.engines.segmenter import SegmentParameters, segment_image
+    from cell_curator.covering import by_network, card_of
+    from cell_curator.engines.worker import inline
 
     prepared = prepare(tifffile.imread(image), DEFAULT).image
-    params = SegmentParameters(engine="unet", model=str(place / "weights.pth"))
     start = time.process_time()
-    score = probability(drive(segment_image(prepared, params)))
-    mask = cleaned(score, UnetCover())
-    return measured(mask, score, labels, time.process_time() - start)
+    found = drive(by_network(prepared, UnetCover(), card_of(str(place)), inline))
+    return measured(found.mask, found.score, labels, time.process_time() - start)
 
 
 # ---------------------------------------------------------------------- figures

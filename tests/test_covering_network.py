@@ -79,7 +79,7 @@ def folder(tmp_path: Path) -> Path:
         image = np.full(SHAPE, 100, np.uint16)
         image[:rows] = 900
         image[10:14, 10:14] = 100
-        image[150:154, 150:154] = 900
+        image[150:154, 150:154] = 900  # 16 px
         write_tiff(tmp_path / "images" / f"{name}.tif", image[None], pixel_size_um=0.5)
     return tmp_path
 
@@ -118,6 +118,17 @@ def test_a_higher_threshold_never_covers_more(folder: Path, model: Path, looked:
     assert percents[0] > percents[2]
 
 
+def test_each_look_is_another_view_and_all_are_put_back(folder: Path, model: Path, looked: Looked) -> None:
+    image = read_image(folder / "images" / "dish_6h.tif")
+    once, often = (UnetCover(model=str(model), looks=looks, smallest_hole=0) for looks in (1, 8))
+    card = covering.card_of(str(model))
+    seen = [drive(covering.by_network(image[0] / 900, params, card, looked)) for params in (once, often)]
+    np.testing.assert_array_equal(seen[1].mask[:120], seen[0].mask[:120])
+    views = {view.tobytes() + bytes(view.shape) for view, _ in looked.seen[1:]}
+    assert len(views) == 8
+    assert np.array_equal(looked.seen[1][0], image[0] / 900)
+
+
 def test_a_network_that_tells_cells_counts_them(folder: Path, model: Path, looked: Looked) -> None:
     looked.flows = True
     report = drive(cover_folder(folder / "images", folder / "out", UnetCover(model=str(model)), SAY, execute=looked))
@@ -136,7 +147,7 @@ def test_images_are_prepared_as_those_learned_from(folder: Path, looked: Looked)
     for name, card in cards.items():
         place = write_model(folder / name, **card)
         drive(cover_folder(folder / "images", folder / "out", UnetCover(model=str(place)), SAY, execute=looked))
-    plain, clahe, raw = (looked.seen[2 * number][0] for number in range(3))
+    plain, clahe, raw = (looked.seen[4 * number][0] for number in range(3))
     np.testing.assert_array_equal(
         plain, covering.as_learned(pixels, covering.card_of(str(folder / "plain")), Channel())
     )
@@ -158,7 +169,7 @@ def test_a_project_is_corrected_by_what_was_reviewed(session, model: Path, tmp_p
         return bright((labels > 0).astype(np.float32), flows=True)
 
     monkeypatch.setattr(session, "execute", told)
-    params = UnetCover(model=str(model), smallest_hole=0, smallest_island=0)
+    params = UnetCover(model=str(model), smallest_hole=0, smallest_island=0, looks=1)
     report = drive(cover_project(session, tmp_path / "out", SAY, params))
     assert report.calibration is None
     assert report.rows[0].cover.percent == pytest.approx(100 * (labels > 0).mean(), abs=3)

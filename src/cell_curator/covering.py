@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.confluency import CoverMethod, UnetCover
-from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, assign, cleaned, fit, sample
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import DEFAULT, Channel, Recipe
@@ -43,11 +43,14 @@ class Covered:
         ``(Y, X)``.
     count
         Number of cells; None where the method tells none from another.
+    score
+        ``(Y, X)`` float32, how sure each pixel is a cell, 0..1; None where a method does not say.
     """
 
     mask: NDArray[np.bool_]
     note: str = ""
     count: int | None = None
+    score: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Finder:
 def by_groups(grey: NDArray[np.float32], params: KmeansParameters, model: PixelModel | None = None) -> Covered:
     """By k-means of the pixels of ``(Y, X)``."""
     made = assign(grey, fit([sample(grey, params)], params) if model is None else model, params)
-    return Covered(made.mask, made.model.note)
+    return Covered(made.mask, made.model.note, score=made.score)
 
 
 def by_network(image: NDArray[Any], params: UnetCover, card: ModelCard, execute: Execute) -> Job[Covered]:
@@ -95,11 +98,34 @@ def by_network(image: NDArray[Any], params: UnetCover, card: ModelCard, execute:
         If the network cannot look at such an image.
     """
     engine = SegmentParameters(engine=card.engine, model=str(card.weights))
-    found: Segmentation = yield from execute(SEGMENT, image=image, params=engine)
-    shape = found.labels.shape
-    mask = cleaned(probability(found), params) if found.cell_probability.size else np.zeros(shape, bool)
-    note = "" if mask.any() else (found.notes or ("nothing is covered",))[0]
-    return Covered(mask, note, found.count if found.flow.size else None)
+    total = np.zeros(image.shape[-2:], np.float32)
+    first: Segmentation | None = None
+    for number, (turned, flipped) in enumerate(_VIEWS[: params.looks]):
+        view = np.ascontiguousarray(_seen(image, turned, flipped))
+        job = scaled(execute(SEGMENT, image=view, params=engine), number / params.looks, (number + 1) / params.looks)
+        found: Segmentation = yield from job
+        first = first or found
+        if not found.cell_probability.size:  # nothing to look at
+            break
+        total += _seen_back(probability(found), turned, flipped)
+    assert first is not None
+    total /= params.looks
+    mask = cleaned(total, params) if first.cell_probability.size else total > 0
+    note = "" if mask.any() else (first.notes or ("nothing is covered",))[0]
+    return Covered(mask, note, first.count if first.flow.size else None, total)
+
+
+_VIEWS = ((0, False), (2, False), (0, True), (2, True), (1, False), (3, False), (1, True), (3, True))
+"""Quarter turns, and whether it is mirrored before."""
+
+
+def _seen(image: NDArray[Any], turned: int, flipped: bool) -> NDArray[Any]:
+    return np.rot90(image[..., ::-1] if flipped else image, turned, axes=(-2, -1))
+
+
+def _seen_back(image: NDArray[np.float32], turned: int, flipped: bool) -> NDArray[np.float32]:
+    straight = np.rot90(image, -turned, axes=(-2, -1))
+    return straight[..., ::-1] if flipped else straight
 
 
 def probability(found: Segmentation) -> NDArray[np.float32]:

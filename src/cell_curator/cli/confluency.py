@@ -44,6 +44,17 @@ def confluency(
     model: Annotated[
         str, typer.Option("--model", metavar="M", help="For unet: name of a model, or its folder.", show_default=False)
     ] = "",
+    looks: Annotated[
+        int | None,
+        typer.Option(
+            "--looks",
+            metavar="N",
+            help="For unet: how often an image is looked at, each time turned or mirrored; the mean counts (2).",
+            min=1,
+            max=8,
+            show_default=False,
+        ),
+    ] = None,
     marked: Annotated[
         Path | None,
         typer.Option(
@@ -89,14 +100,14 @@ def confluency(
     Of a project, masks are the cells that count, and kmeans and unet are corrected by what was marked as reviewed.
 
     A model for unet comes of `cell-curator train IMAGES MASKS MODEL --base new-unet-area`. With unet, edges are not
-    trimmed unless --trim-px says so, holes are filled below 50 px and islands left out below 100.
+    trimmed unless --trim-px says so, holes are filled below 50 px and islands left out below 30.
     """
     from cell_curator import confluency as jobs
     from cell_curator.doubtful_images import doubtful_files, doubtful_in
     from cell_curator.io.project import Project
 
     say = typed.over(ConfluencyParameters())
-    chosen = _method(method, model, typed)
+    chosen = _method(method, model, looks, typed)
     if Project.is_project(images):
         _only_for_folders(
             marked=marked, alike=alike, channel=channel, pixel_size=pixel_size, skip_doubtful=skip_doubtful
@@ -129,7 +140,7 @@ def confluency(
     return _answer(report, out, say)
 
 
-def _method(method: str, model: str, typed: Typed) -> CoverMethod | None:
+def _method(method: str, model: str, looks: int | None, typed: Typed) -> CoverMethod | None:
     """The method with what was typed; None for masks.
 
     Raises
@@ -138,8 +149,8 @@ def _method(method: str, model: str, typed: Typed) -> CoverMethod | None:
         Something was typed that this method has no use for.
     """
     given, names = typed.over(KmeansParameters()), typed.names(KmeansParameters)
-    if method != "unet" and model:
-        raise UserError(f"--model is for --method unet; leave it out with {method}")
+    if method != "unet":
+        _only_for(method, "unet", model=model or None, looks=looks)
     if method == "kmeans":
         return given
     shared = names & set(UnetCover.model_fields) if method == "unet" else frozenset()
@@ -149,7 +160,8 @@ def _method(method: str, model: str, typed: Typed) -> CoverMethod | None:
         raise UserError(f"--method {method} {why}; leave out {', '.join(options)}")
     if method == "masks":
         return None
-    return UnetCover.model_validate({"model": model, **{name: getattr(given, name) for name in shared}})
+    asked = {"model": model, **({} if looks is None else {"looks": looks})}
+    return UnetCover.model_validate({**asked, **{name: getattr(given, name) for name in shared}})
 
 
 def _name(option: str) -> str:

@@ -62,6 +62,16 @@ class UnetCover(Parameters):
         le=0.99,
         step=0.01,
     )
+    looks: int = parameter(
+        2,
+        "Looks",
+        "How often the image is looked at, each time turned or mirrored otherwise; the mean of all counts. More are "
+        "slower and a little more exact.",
+        ge=1,
+        le=8,
+        step=1,
+        more=True,
+    )
     trim_px: int = parameter(
         0, "Trim edges", "Take away so much along the edge of what was found.", unit="px", ge=0, le=50, more=True
     )
@@ -69,7 +79,7 @@ class UnetCover(Parameters):
         50, "Smallest hole", "Smaller gaps inside cells are filled.", unit="px", ge=0, le=1_000_000, more=True
     )
     smallest_island: int = parameter(
-        100, "Smallest island", "Smaller spots are left out.", unit="px", ge=0, le=1_000_000, more=True
+        30, "Smallest island", "Smaller spots are left out.", unit="px", ge=0, le=1_000_000, more=True
     )
 
 
