@@ -16,11 +16,12 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,8 @@ from cell_curator.io.schema import (
 )
 
 _EMBEDDINGS_KEPT = 3
+_BAD_VALUES = (ValueError, TypeError, LookupError)
+"""What reading a value raises that is not of its kind."""
 
 
 @dataclass(frozen=True)
@@ -176,17 +179,28 @@ class Project:
 
     # ------------------------------------------------------------------ reading
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One at a time, and what cannot be read is said in words."""
+        try:
+            with self._lock, storage_errors(self.folder):
+                yield
+        except (*_BAD_VALUES, sqlite3.DatabaseError, pd.errors.DatabaseError) as error:
+            raise UserError(
+                f"{self.folder}: what is stored is damaged; `cell-curator repair` saves what can be read"
+            ) from error
+
     def images(self) -> tuple[ImageRecord, ...]:
         """All images in the order in which they were added."""
-        with self._lock:
+        with self._reading():
             rows = self._connection.execute("SELECT * FROM images ORDER BY image_id").fetchall()
-        return tuple(image_from_row(row) for row in rows)
+            return tuple(image_from_row(row) for row in rows)
 
     def cells(self) -> CellTable:
         """The table of cells."""
-        with self._lock:
+        with self._reading():
             frame = pd.read_sql_query("SELECT * FROM cells ORDER BY cell_id", self._connection, index_col="cell_id")
-        return CellTable(frame)
+            return CellTable(frame)
 
     def labels(self, record: ImageRecord) -> NDArray[np.int32]:
         """The label image ``(Y, X)`` of one image; zeros where there is none yet."""
@@ -194,43 +208,48 @@ class Project:
             record = next((now for now in self.images() if now.image_id == record.image_id), record)
         if record.labels_revision == 0:
             return np.zeros(record.shape[1:], np.int32)
-        return self._labels.read(record.image_id, record.labels_revision)
+        try:
+            return self._labels.read(record.image_id, record.labels_revision)
+        except (OSError, RuntimeError, *_BAD_VALUES) as error:
+            raise UserError(
+                f"{self.folder}: the cells of {record.name} cannot be read; `cell-curator repair` saves what can be"
+            ) from error
 
     def settings(self) -> dict[str, Any]:
         """Stored parameter values by model name."""
-        with self._lock:
+        with self._reading():
             rows = self._connection.execute("SELECT name, value FROM settings").fetchall()
-        return {row["name"]: json.loads(row["value"]) for row in rows}
+            return {row["name"]: json.loads(row["value"]) for row in rows}
 
     def journal(self) -> pd.DataFrame:
         """Every action in order: time (UTC), user, action, detail."""
-        with self._lock:
+        with self._reading():
             frame = pd.read_sql_query("SELECT * FROM journal ORDER BY entry_id", self._connection, index_col="entry_id")
-        frame["detail"] = frame["detail"].map(json.loads)
-        return frame
+            frame["detail"] = frame["detail"].map(json.loads)
+            return frame
 
     def regions(self) -> tuple[Region, ...]:
         """All marked parts of images, the oldest first."""
-        with self._lock:
+        with self._reading():
             rows = self._connection.execute("SELECT * FROM regions ORDER BY region_id").fetchall()
-        return tuple(region_from_row(row) for row in rows)
+            return tuple(region_from_row(row) for row in rows)
 
     def rounds(self) -> tuple[Round, ...]:
         """All rounds of retraining, the oldest first."""
-        with self._lock:
+        with self._reading():
             rows = self._connection.execute("SELECT * FROM rounds ORDER BY round_id").fetchall()
-        return tuple(Round(row["round_id"], row["time"], row["model"], json.loads(row["detail"])) for row in rows)
+            return tuple(Round(row["round_id"], row["time"], row["model"], json.loads(row["detail"])) for row in rows)
 
     def next_embedding(self) -> int:
         """Number that the next embedding will have."""
-        with self._lock:
+        with self._reading():
             return int(
                 self._connection.execute("SELECT coalesce(max(embedding_id), 0) + 1 FROM embeddings").fetchone()[0]
             )
 
     def embedding(self) -> StoredEmbedding | None:
         """The newest embedding with its newest clustering, or None."""
-        with self._lock:
+        with self._reading():
             row = self._connection.execute("SELECT * FROM embeddings ORDER BY embedding_id DESC LIMIT 1").fetchone()
             if row is None:
                 return None
@@ -238,16 +257,14 @@ class Project:
                 "SELECT detail FROM clusterings WHERE embedding_id = ? ORDER BY clustering_id DESC LIMIT 1",
                 (row["embedding_id"],),
             ).fetchone()
-        file = self.folder / row["file"]
-        if not file.is_file():  # a cache that somebody cleared; it can be computed again
+            file, detail = self.folder / row["file"], json.loads(row["detail"])
+            groups = json.loads(clustering["detail"]) if clustering else {}
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                parts = {name: arrays[name] for name in ("cell_id", "revision", "latent", "map2d")}
+        except (OSError, EOFError, BadZipFile, *_BAD_VALUES):  # a cache that was cleared; it can be computed again
             return None
-        with np.load(file, allow_pickle=False) as arrays:
-            parts = {name: arrays[name] for name in ("cell_id", "revision", "latent", "map2d")}
-        return StoredEmbedding(
-            **parts,
-            detail=json.loads(row["detail"]),
-            clustering=json.loads(clustering["detail"]) if clustering else {},
-        )
+        return StoredEmbedding(**parts, detail=detail, clustering=groups)
 
     # ------------------------------------------------------------------ writing
 

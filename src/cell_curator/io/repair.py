@@ -6,22 +6,29 @@ to the newest revision that can. Nothing here measures or decides: cells without
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cell_curator.core.cells import COLUMNS, VERDICTS
 from cell_curator.core.jobs import UserError
 from cell_curator.io.claim import claim
 from cell_curator.io.label_store import LabelStore
+from cell_curator.io.records import image_from_row, region_from_row
 from cell_curator.io.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, connect, storage_errors
 
 _FILE = "project.sqlite"
 _BESIDE = ("-wal", "-shm")
+_BROKEN = "\N{REPLACEMENT CHARACTER}"
+_BAD_VALUES = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 _READING_FAULTS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
@@ -68,12 +75,53 @@ def rebuild(folder: Path) -> Rebuilt:
 
 
 def _whole(file: Path) -> bool:
+    """Whether the file is as it should be: its pages, and what stands in every row."""
     try:
         with closing(connect(file)) as connection:
-            answer = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            return bool(answer == "ok") and _version(connection) == SCHEMA_VERSION
-    except sqlite3.DatabaseError:
+            if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+                return False
+            if _version(connection) != SCHEMA_VERSION:
+                return False
+            return all(_sound(table, row) for table in _SOUND for row in connection.execute(f'SELECT * FROM "{table}"'))
+    except (sqlite3.DatabaseError, *_BAD_VALUES):
         return False
+
+
+def _cell(row: sqlite3.Row) -> bool:
+    """Whether a row of the table of cells holds numbers where numbers belong."""
+    for name, kind in COLUMNS.items():
+        value, wanted = row[name], _KINDS[kind]
+        if not isinstance(value, wanted) and not (kind == "float64" and value is None):
+            return False
+    return row["verdict"] in VERDICTS
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {"int64": int, "bool": int, "float64": (int, float), "object": str}
+
+_SOUND: dict[str, Callable[[sqlite3.Row], Any]] = {
+    "meta": lambda row: row["key"] != "next_cell_id" or int(row["value"]),
+    "settings": lambda row: json.loads(row["value"]) is not ...,
+    "images": image_from_row,
+    "cells": _cell,
+    "regions": region_from_row,
+    "rounds": lambda row: json.loads(row["detail"]) is not ...,
+    "journal": lambda row: json.loads(row["detail"]) is not ...,
+    "embeddings": lambda row: json.loads(row["detail"]) is not ...,
+    "clusterings": lambda row: json.loads(row["detail"]) is not ...,
+}
+"""For each table, what can be made of a row only if every value in it is of its kind."""
+
+
+def _sound(table: str, row: sqlite3.Row) -> bool:
+    try:
+        return bool(_SOUND[table](row)) and all(_text(value) for value in row)
+    except _BAD_VALUES:
+        return False
+
+
+def _text(value: Any) -> bool:
+    """Whether a value is no text, or text that was not cut in the middle of a letter."""
+    return not isinstance(value, str | bytes) or (isinstance(value, str) and _BROKEN not in value)
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -128,6 +176,9 @@ def _saved(old: sqlite3.Connection, new: sqlite3.Connection, table: str, notes: 
         read, whole = _readable(old, table, order)
         broken |= not whole
         for row in read:
+            if not _sound(table, row):
+                broken = True
+                continue
             names = [name for name in row.keys() if name in known]  # noqa: SIM118 - a Row iterates over values
             marks = ",".join("?" * len(names))
             with suppress(sqlite3.IntegrityError):  # a row that lacks what it must have, or is there already
@@ -144,6 +195,7 @@ def _saved(old: sqlite3.Connection, new: sqlite3.Connection, table: str, notes: 
 def _readable(old: sqlite3.Connection, table: str, order: str) -> tuple[list[Any], bool]:
     """Rows in this order up to the first that cannot be read, and whether that was all."""
     rows: list[Any] = []
+    old.text_factory = partial(str, encoding="utf-8", errors="replace")
     try:
         for row in old.execute(f'SELECT * FROM "{table}" ORDER BY rowid {order}'):
             rows.append(row)

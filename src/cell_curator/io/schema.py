@@ -133,7 +133,10 @@ def check_whole(connection: sqlite3.Connection, folder: Path, *, every_page: boo
     """
     if not every_page and (folder / "project.sqlite").stat().st_size > _QUICKLY_CHECKED:
         return
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    try:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except UnicodeDecodeError:  # it says which text is broken by quoting it
+        found = "broken text"
     if found != "ok":
         raise UserError(f"{folder}: project.sqlite is damaged; `cell-curator repair` saves what can be read")
 
