@@ -14,12 +14,13 @@ from cellpose import models, train, transforms
 from scenes import nuclei
 
 from cell_curator.core.jobs import UserError, drive
-from cell_curator.engines import checkpoint, learning
+from cell_curator.engines import checkpoint, learning, trainable
 from cell_curator.engines.cards import find_model
 from cell_curator.engines.finetune import PRESETS, Example, TrainParameters, best_so_far, finetune, presets
 from cell_curator.engines.loss import cellpose_rates, falling_rate, masked_loss
 from cell_curator.engines.network import load_network, normalise, read_weights
 from cell_curator.engines.segmenter import SegmentParameters, segment_image
+from cell_curator.engines.trainable import Trainable
 from cell_curator.engines.training_data import polarities, review, sources
 from cell_curator.engines.training_tiles import Cut, batches
 from cell_curator.engines.worker import Worker
@@ -462,8 +463,7 @@ def failing(monkeypatch, step):
         calls.append(1)
         return real(*arguments) * (float("nan") if len(calls) == step else 1)
 
-    built = partial(learning.Trainable, loss=loss)
-    monkeypatch.setattr(learning, "Trainable", built)
+    monkeypatch.setattr(trainable, "Trainable", partial(Trainable, loss=loss))
 
 
 def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_last_good_network(scenes, tmp_path, monkeypatch):

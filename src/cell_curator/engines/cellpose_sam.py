@@ -161,7 +161,8 @@ def _run(module: Any, bfloat16: bool, planes: NDArray[np.float32]) -> Job[tuple[
 
 def learn_here(weights: Path, material: Material, params: TrainParameters, folder: Path, resume: bool) -> Job[Trained]:
     """Train on from ``weights``; runs where Cellpose 4 is first on the path."""
-    from cell_curator.engines.learning import Trainable, learn
+    from cell_curator.engines.learning import learn
+    from cell_curator.engines.trainable import Trainable
 
     yield Progress(0.0, "loading the model")
     module = _built(weights)

@@ -102,7 +102,8 @@ class CellposeUNet:
         resume: bool = True,
     ) -> Job[Trained]:
         """See `cell_curator.engines.finetune.finetune`."""
-        from cell_curator.engines.learning import Trainable, learn
+        from cell_curator.engines.learning import learn
+        from cell_curator.engines.trainable import Trainable
         from cell_curator.engines.training_material import gather
 
         yield Progress(0.0, "loading the model")

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,10 +33,11 @@ from cell_curator.engines.checkpoint import (
     stopped_by_disk,
 )
 from cell_curator.engines.finetune import CHECKPOINT, NOTES, Point, Trained, TrainingState, TrainParameters, note
-from cell_curator.engines.loss import CellLoss, cellpose_rates, falling_rate, masked_loss
+from cell_curator.engines.loss import cellpose_rates, falling_rate
 from cell_curator.engines.masks import outline
 from cell_curator.engines.memory import kept_memory
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters, limited_threads
+from cell_curator.engines.trainable import Trainable
 from cell_curator.engines.training_material import Material
 from cell_curator.engines.training_tiles import Cut, Tiles, batches
 from cell_curator.io.atomic import write_atomic, write_error
@@ -52,60 +53,6 @@ CHECKPOINT_SHARE = 0.05
 
 LOOKS = 8
 """Tiles of the hold-out that are looked at, at least; as many again until every image had one."""
-
-
-def last_planes(module: Any, data: Tensor) -> Tensor:
-    """The last three planes of the first output, which in Cellpose's networks are flow y, flow x and probability."""
-    answer: Tensor = module(data)[0][:, -3:]
-    return answer
-
-
-@dataclass(frozen=True)
-class Trainable:
-    """A network that can learn.
-
-    Parameters
-    ----------
-    engine
-        Name of its engine.
-    base
-        Where its weights came from.
-    module
-        The network itself; see ``answers``.
-    bfloat16
-        Whether it computes in bfloat16.
-    look
-        Shows it normalised planes ``(C, Y, X)`` of any size: ``(3, Y, X)`` float16 and a note; ``(1, Y, X)`` if
-        it answers cell probability alone.
-    side
-        The only side of a tile that it knows, px; None: any multiple of 16.
-    answers
-        What ``module`` says of tiles ``(N, channels, side, side)``, as ``loss`` takes it: as a rule flow y,
-        flow x and cell probability ``(N, 3, side, side)``.
-    loss
-        Of target, answer and counts, as `loss.masked_loss`.
-    """
-
-    engine: str
-    base: Path
-    module: Any
-    channels: int
-    bfloat16: bool
-    look: Callable[[NDArray[np.float32]], Job[tuple[NDArray[np.float16], str]]]
-    side: int | None = None
-    answers: Callable[[Any, Tensor], Tensor] = last_planes
-    loss: Callable[[Tensor, Tensor, Tensor, CellLoss], Tensor] = masked_loss
-
-    def answer(self, planes: NDArray[np.float32]) -> Tensor:
-        """What the network says of a batch, in float32."""
-        import torch
-
-        data = torch.from_numpy(planes)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
-            if self.bfloat16:
-                data = data.to(memory_format=torch.channels_last)
-            out = self.answers(self.module, data)
-        return out.float()
 
 
 def learn(net: Trainable, material: Material, params: TrainParameters, folder: Path, resume: bool) -> Job[Trained]:

@@ -109,7 +109,8 @@ class UNet:
         resume: bool = True,
     ) -> Job[Trained]:
         """See `cell_curator.engines.finetune.finetune`. A new network learns from nothing but these examples."""
-        from cell_curator.engines.learning import Trainable, learn
+        from cell_curator.engines.learning import learn
+        from cell_curator.engines.trainable import Trainable
         from cell_curator.engines.training_material import gather
         from cell_curator.engines.unet.model import checked, read
         from cell_curator.engines.unet.networks import FOREGROUND
