@@ -193,6 +193,8 @@ class ConfluencyDock(Dock):
             first = "Measure this image (M), or all images." if self.settings.has_network else ""
             self._say("Not measured yet", first)
             return
+        if "covered" not in self.percent.text():
+            self._say("Looking…", "")
         self.live.request(self.settings.value(), self.say.value())
 
     def _measure(self) -> None:

@@ -338,7 +338,7 @@ class TypesDock(Dock):
 
 def _what_first(session: Session, types: CellTypes, typed: int) -> str:
     if not len(session.cells):
-        return "No cells yet: find them in the Segment tab first. Mask R-CNN and this dock learn from cells."
+        return "No cells yet: find them in the Segment tab first."
     if not types.names:
         return "Name the types of cells in these images first, for example “HEK” and “N2a”."
     if not typed:

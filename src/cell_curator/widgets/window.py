@@ -69,7 +69,7 @@ class AllDocks(QWidget):
         self._group = QButtonGroup(self)
         self.top = QWidget()
         grid = QGridLayout(self.top)
-        grid.setContentsMargins(6, 4, 6, 0)
+        grid.setContentsMargins(5, 4, 5, 0)
         grid.setSpacing(2)
         for index, kind in enumerate(DOCKS):
             dock = kind(napari_viewer)
