@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from cell_curator.core.jobs import UserError
 from cell_curator.io.atomic import write_atomic
@@ -42,7 +42,7 @@ class Claim:
     folder: Path
     refused: str = ""
     unclean: bool = False
-    lock: FileLock | None = None
+    lock: BaseFileLock | None = None
 
     def release(self) -> None:
         """Let others write."""
@@ -56,8 +56,9 @@ class Claim:
 
 def claim(folder: Path) -> Claim:
     """Ask for the right to write to a project folder; answers at once."""
-    lock = FileLock(folder / _LOCK, timeout=0, thread_local=False)
+    lock: BaseFileLock | None = None
     try:
+        lock = FileLock(folder / _LOCK, timeout=0, thread_local=False)
         lock.acquire()
     except Timeout:
         return Claim(
