@@ -49,3 +49,19 @@ def test_rgb_and_channels_that_are_not_there_are_looked_at_whole(project):
     assert measured_channel(session, rgb) is rgb
     session.put(Recipe(channel=Channel(mode="index", index=5)))
     assert measured_channel(session, rgb) is rgb
+
+
+def test_cells_are_measured_anew_when_they_are_looked_for_in_another_channel(project):
+    session, labels = project
+    session.set_labels(1, labels)
+    drive(session.score_outliers())
+    assert session.cells.frame["mean_intensity"].tolist() == [DNA]
+    number = len(session.project.journal())
+    drive(session.score_outliers())
+    assert "measure" not in list(session.project.journal()["action"])[number:]
+    session.put(Recipe(channel=Channel(mode="index", index=1)))
+    drive(session.score_outliers())
+    assert session.cells.frame["mean_intensity"].tolist() == [MARKER]
+    session.put(Recipe(channel=Channel(mode="index", index=0)))
+    drive(session.score_outliers())
+    assert session.cells.frame["mean_intensity"].tolist() == [DNA]

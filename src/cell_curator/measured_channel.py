@@ -16,6 +16,8 @@ from cell_curator.engines.segmenter import SegmentParameters
 if TYPE_CHECKING:
     from cell_curator.session import Session
 
+ALL, FIRST = "all", "first"
+
 _RGB = 3
 
 
@@ -25,13 +27,18 @@ def measured_channel(session: Session, pixels: NDArray[np.generic]) -> NDArray[n
     All channels where several are looked at as one (RGB, or as the recipe combines them), or where the image has
     no such channel.
     """
+    rule = channel_rule(session)
+    if rule == ALL or (rule == FIRST and len(pixels) == _RGB):
+        return pixels
+    index = 0 if rule == FIRST else int(rule)
+    return pixels[index : index + 1] if index < len(pixels) else pixels
+
+
+def channel_rule(session: Session) -> str:
+    """Which channel that is: its number, `ALL`, or `FIRST` for the first of an image that is not RGB."""
     segment, channel = session.get(SegmentParameters), session.get(Recipe).channel
     if segment.source == "raw":
-        index = segment.channel
-    elif channel.mode == "index":
-        index = channel.index
-    elif channel.mode == "auto" and len(pixels) != _RGB:
-        index = 0
-    else:
-        return pixels
-    return pixels[index : index + 1] if index < len(pixels) else pixels
+        return str(segment.channel)
+    if channel.mode == "index":
+        return str(channel.index)
+    return FIRST if channel.mode == "auto" else ALL

@@ -1,4 +1,4 @@
-"""Measuring again the cells of projects that an older version wrote, which lack what is measured since."""
+"""Measuring cells again: those of an older version, which lack what is measured since, and all in another channel."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from cell_curator.core.jobs import Job, UserError, each
 from cell_curator.core.measure import MEASURED, measure
 from cell_curator.io.project import Change
-from cell_curator.measured_channel import measured_channel
+from cell_curator.measured_channel import channel_rule, measured_channel
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
+
+_MEASURED_IN = "measured in"
+"""Name under which the project keeps which channel its cells are measured in, see `measured_channel.channel_rule`."""
 
 _ALWAYS = ["saturated", "grain"]
 """Measurements that every measured cell has, of those that came with formats 3 and 4."""
@@ -19,10 +22,13 @@ _ALWAYS = ["saturated", "grain"]
 def remeasure(session: Session) -> Job[tuple[str, ...]]:
     """Measure the cells that lack it, image by image; returns the names of images that cannot be read.
 
-    What these cells are called, and whether they are suspicious, stays as it is.
+    All cells, if they are looked for in another channel now. What they are called, and whether they are
+    suspicious, stays as it is.
     """
-    frame = session.cells.frame
-    images = [int(number) for number in frame.loc[frame[_ALWAYS].isna().any(axis=1), "image"].unique()]
+    frame, rule = session.cells.frame, channel_rule(session)
+    known = session.setting(_MEASURED_IN)
+    lack = frame[_ALWAYS].isna().any(axis=1) | (known not in (None, rule))
+    images = [int(number) for number in frame.loc[lack, "image"].unique()]
     unread: list[str] = []
 
     def one(image_id: int) -> Job[None]:
@@ -41,4 +47,6 @@ def remeasure(session: Session) -> Job[tuple[str, ...]]:
         unread.append(session.image(image_id).name)
 
     yield from each(images, one, name=lambda number: f"measuring {session.image(number).name}", failed=fail)
+    if known != rule:
+        session.commit(Change(settings={_MEASURED_IN: rule}))
     return tuple(unread)
