@@ -81,6 +81,8 @@ def test_a_folder_gives_a_table_a_curve_and_masks(folder, dishes):
     assert points[["condition", "time", "images"]].to_numpy().tolist() == [
         ["control", 6, 1], ["control", 48, 1], ["drug", 6, 1], ["drug", 48, 1]
     ]  # fmt: skip
+    assert (points["least"] <= points["percent"]).all()
+    assert (points["percent"] <= points["greatest"]).all()
     assert not (folder / "out" / "errors.csv").exists()
 
 

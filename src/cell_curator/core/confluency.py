@@ -276,8 +276,8 @@ class CurvePoint:
     time: float | None
     images: int
     percent: float
-    low: float
-    high: float
+    least: float
+    greatest: float
 
 
 def curve(conditions: Sequence[str], times: Sequence[float | None], percents: Sequence[float]) -> list[CurvePoint]:

@@ -17,7 +17,7 @@ from cell_curator.engines.segmenter import EngineState, available
 
 PACKAGES = (
     "napari-cell-curator", "napari", "PyQt6", "numpy", "scikit-image", "scikit-learn", "opencv-python-headless",
-    "numba", "pandas", "torch", "cellpose", "umap-learn", "zarr", "tifffile",
+    "numba", "pandas", "torch", "torchvision", "monai", "cellpose", "umap-learn", "zarr", "tifffile",
 )  # fmt: skip
 """Packages whose versions matter."""
 

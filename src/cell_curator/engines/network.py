@@ -172,6 +172,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             "choose the engine cellpose-sam, or a weights file trained with Cellpose 2 or 3"
         )
     if "output.2.weight" not in state:
+        if "new.nested" in state or any(name.startswith("upcat_") for name in state):
+            raise UserError(
+                f"{path.name}: weights of a U-Net or U-Net++ of this program, not of Cellpose's U-Net; "
+                "choose the engine unet or unetpp"
+            )
         other = "Cellpose 3's transformer" if any(n.startswith("encoder.") for n in state) else "another network"
         raise UserError(f"{path.name}: weights of {other}, not of Cellpose's U-Net; {REMEDY}")
     return state

@@ -71,10 +71,14 @@ def _read(path: Path, folder: Path, document: dict[str, Any]) -> Job[TypedFiles]
     for one in document["annotations"]:
         if one["category_id"] not in names:
             raise UserError(
-                f"{path}: annotation {one.get('id')} is of category {one['category_id']}, which it does not name"
+                f"{path}: annotation {one.get('id')} is of category {one['category_id']}, which it does not name; "
+                "add that to its “categories”, or export it again with all of them"
             )
         if one["image_id"] not in known:
-            raise UserError(f"{path}: annotation {one.get('id')} is in image {one['image_id']}, which it does not name")
+            raise UserError(
+                f"{path}: annotation {one.get('id')} is in image {one['image_id']}, which it does not name; "
+                "export it again together with its images"
+            )
         by_image.setdefault(one["image_id"], []).append(one)
     files = _files(path, folder, document["images"])
     images, crowds, overlapping = [], [], 0
@@ -90,9 +94,7 @@ def _read(path: Path, folder: Path, document: dict[str, Any]) -> Job[TypedFiles]
     used = [name for name in names.values() if any(name in one.types.values() for one in images)]
     notes = []
     if crowds:
-        notes.append(
-            f"{len(crowds)} images hold crowds, not outlined cell by cell, and were left out: {', '.join(crowds)}"
-        )
+        notes.append(f"images with crowds, not outlined cell by cell, left out: {len(crowds)} ({', '.join(crowds)})")
     if overlapping:
         notes.append(f"{overlapping} outlines overlap others; shared pixels went to the first of them")
     if not used:
