@@ -17,7 +17,7 @@ from cell_curator.core.outliers import OutlierParameters
 from cell_curator.core.patches import PatchParameters
 from cell_curator.core.pixel_clusters import KmeansParameters
 from cell_curator.engines.augment import AugmentParameters
-from cell_curator.engines.finetune import TrainParameters
+from cell_curator.engines.finetune import NOT_VARIED, TrainParameters
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.volumes import StackParameters
@@ -40,7 +40,7 @@ VARY = Group(
     "Varying images while a U-Net learns",
     {name: f"vary_{name}" for name in AugmentParameters.model_fields},
     brief=True,
-    without=frozenset({"flip", "turn", "scale", "hue"}),  # pieces are turned as they are cut, and are grey
+    without=NOT_VARIED,
 )
 SEGMENT = Group(SegmentParameters, "Finding cells")
 STACKS = Group(

@@ -33,6 +33,10 @@ Point = tuple[int, float, float | None]
 """Epoch, mean loss of its tiles, hold-out loss after it (None: not looked at, or no hold-out)."""
 
 
+NOT_VARIED = frozenset({"flip", "turn", "turn_deg", "scale", "scale_range", "hue", "hue_shift", "saturation"})
+"""What of `AugmentParameters` means nothing here: pieces are turned and scaled as they are cut, and are grey."""
+
+
 class TrainParameters(Parameters):
     """How a network learns. The defaults are those of Cellpose's ``train_seg``."""
 

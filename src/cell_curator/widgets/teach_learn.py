@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.engines.augment import AugmentParameters
-from cell_curator.engines.finetune import TrainingState, TrainParameters, presets
+from cell_curator.engines.finetune import NOT_VARIED, TrainingState, TrainParameters, presets
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.examples import Finding, preflight
 from cell_curator.rounds import train_round, usual_parameters
@@ -47,7 +47,7 @@ class Learning(QWidget):
         self.check.clicked.connect(lambda: self.check_wanted.emit())
         self.form = ParametersForm(TrainParameters, hidden=("vary",), zero=_ZERO)
         self.form.changed.connect(self._name_preset)
-        self.vary = ParametersForm(AugmentParameters)
+        self.vary = ParametersForm(AugmentParameters, hidden=NOT_VARIED)
         self.vary.changed.connect(lambda _value: self._name_preset(self.value()))
         self.findings = QLabel()
         self.findings.setWordWrap(True)
