@@ -97,7 +97,8 @@ def confluency(
     Writes confluency.csv (percentage with its 95 % interval, area, count and density where they can be known),
     confluency_curve.csv (mean, least and greatest by condition and time) and with kmeans and unet a mask NAME.tif for
     every image. Each sub-folder is a condition; time is read from file names such as dish_36h or A3_t012, or is the
-    frame. Of a project, masks are the cells that count, and kmeans and unet are corrected by what was marked as reviewed.
+    frame. Of a project, masks are the cells that count, and kmeans and unet are corrected by what was marked as
+    reviewed.
 
     A model for unet comes of `cell-curator train IMAGES MASKS MODEL --base new-unet-area`. With unet, edges are not
     trimmed unless --trim-px says so, holes are filled below 50 px and islands left out below 30.
