@@ -66,6 +66,11 @@ class AugmentParameters(Parameters):
     saturation: float = _amount(0.3, "Saturation range", "0.3: from 0.7 to 1.3 times as colourful", 0.9, 0.05)
     noise_sigma: float = _amount(0.05, "Noise up to", "Standard deviation, 1 being black to white", 0.5, 0.01)
 
+    @property
+    def varies(self) -> bool:
+        """Whether anything is varied at all."""
+        return any(getattr(self, kind) > 0 for kind in _KINDS)
+
 
 UNCHANGED = AugmentParameters(flip=0, turn=0, scale=0, elastic=0, clahe=0, gamma=0, light=0, hue=0, noise=0)
 """All chances 0."""

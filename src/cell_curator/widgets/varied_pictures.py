@@ -47,7 +47,10 @@ class VariedPictures(Fold):
 
     def _ask(self) -> None:
         session = self._dock.session
-        if session is not None and session.current_image is not None:
+        if not self._params().varies:
+            self.forget()
+            self._dock.jobs.show_state("Nothing is varied: every chance is 0; raise one above to see what it does")
+        elif session is not None and session.current_image is not None:
             job = partial(_varied, session, session.current_image, self._params(), self._seed)
             self._seed += 1
             self._dock.run("Varying pictures", job, self._show)
