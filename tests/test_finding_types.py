@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from cell_curator.core.found_types import NOT_FOUND
 from cell_curator.core.jobs import UserError, drive
 from cell_curator.engines.cards import WEIGHTS
 from cell_curator.engines.mask_rcnn import MaskRcnnParameters
-from cell_curator.engines.mask_rcnn.model import read_about
+from cell_curator.engines.mask_rcnn.model import read_about, write_about
 from cell_curator.engines.mask_rcnn.prediction import TypedCells
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.worker import inline
@@ -116,6 +117,15 @@ def test_found_cells_take_the_place_of_proposals(typed, kept, discs, finds):
     assert (made.new, made.matched, made.cells, made.by_hand) == (2, 0, 2, 0)
     assert (np.unique(typed.labels(first.image_id)) == [0, 1, 2]).all()
     assert drive(predict(typed, kept.folder, [first.image_id], at_least=0.85)).unsure == 1
+
+
+def test_a_network_that_got_nothing_right_is_not_used(typed, kept):
+    about = read_about(kept.folder)
+    write_about(kept.folder, replace(about, details={**about.details, "scores": {"accuracy": 0.0}}))
+    before = typed.cells.frame
+    with pytest.raises(UserError, match="let it learn longer"):
+        drive(predict(typed, kept.folder))
+    assert typed.cells.frame.equals(before)
 
 
 def test_what_a_person_said_and_drew_stays(typed, kept, discs, finds):

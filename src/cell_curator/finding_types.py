@@ -88,9 +88,14 @@ def predict(
     Raises
     ------
     UserError
-        If the folder holds no such model, or an image cannot be shown to it.
+        If the folder holds no such model, it got not one held-out cell right, or an image cannot be shown to it.
     """
     about = read_about(folder)
+    if (about.details.get("scores") or {}).get("accuracy") == 0:
+        raise UserError(
+            f"{folder}: this network got none of the cells right that were held out, so it would spoil the project; "
+            "let it learn longer, or from more cells"
+        )
     recipe = Recipe.model_validate(about.details.get("recipe") or session.get(Recipe).model_dump())
     records = session.images if image_ids is None else tuple(session.image(number) for number in image_ids)
     if not records:
