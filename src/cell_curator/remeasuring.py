@@ -39,7 +39,12 @@ def remeasure(session: Session) -> Job[tuple[str, ...]]:
             there = measured["area"].notna().to_numpy()
             values = {name: measured[name].to_numpy()[there] for name in MEASURED}
             session.commit(
-                Change("measure", {"image": session.image(image_id).name}, cells=rows[there].assign(**values))
+                Change(
+                    "measure",
+                    {"image": session.image(image_id).name},
+                    cells=rows[there].assign(**values),
+                    settings={_MEASURED_IN: rule},
+                )
             )
         yield from ()
 
@@ -47,6 +52,6 @@ def remeasure(session: Session) -> Job[tuple[str, ...]]:
         unread.append(session.image(image_id).name)
 
     yield from each(images, one, name=lambda number: f"measuring {session.image(number).name}", failed=fail)
-    if known != rule:
+    if session.setting(_MEASURED_IN) != rule:
         session.commit(Change(settings={_MEASURED_IN: rule}))
     return tuple(unread)

@@ -132,5 +132,5 @@ def test_the_curve_is_by_condition_and_time():
     assert [(p.condition, p.time, p.images, p.percent) for p in points] == [
         ("b", 0.0, 1, 10), ("b", 24.0, 2, 60), ("a", None, 1, 5), ("a", 3.0, 1, 8)
     ]  # fmt: skip
-    assert (points[1].low, points[1].high) == (50, 70)
+    assert (points[1].least, points[1].greatest) == (50, 70)
     assert curve([], [], []) == []

@@ -9,7 +9,7 @@ import torch
 from cell_curator.core.jobs import UserError
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.vae.augmentation import jittered, turned_and_flipped
-from cell_curator.engines.vae.doubling import Doubling
+from cell_curator.engines.vae.doubling import doubling
 from cell_curator.engines.vae.loss import VaeLoss, kl_of_units, loss, reconstruction_error
 from cell_curator.engines.vae.model import VaeModel, decode, describe, encode, reconstruct
 from cell_curator.engines.vae.network import Network, architecture, build
@@ -62,7 +62,7 @@ def test_padding_adds_an_empty_margin_and_takes_it_away_again():
 def test_the_last_layer_is_a_transposed_convolution(channels):
     """The same answer and the same gradients as the layer of PyTorch with the same weights."""
     torch.manual_seed(0)
-    ours, plain = Doubling(6, channels), torch.nn.ConvTranspose2d(6, channels, 4, stride=2, padding=1)
+    ours, plain = doubling(6, channels), torch.nn.ConvTranspose2d(6, channels, 4, stride=2, padding=1)
     plain.load_state_dict(ours.state_dict())
     given = [torch.rand((2, 6, 5, 7)).requires_grad_() for _ in range(2)]
     given[1].data = given[0].data

@@ -50,10 +50,10 @@ def test_the_map_forms_before_ones_eyes_and_a_stopped_training_gives_the_old_one
     stored = points.positions.copy()
 
     def learning(_session, _start=None, **_more):
-        for step in range(1, 1000):
+        for step in range(1, 100_000):  # longer than any machine needs to cancel it
             some = np.c_[np.cos(np.arange(8) + step / 9), np.sin(np.arange(8) + step / 9)].astype(np.float32)
             preview = MapPreview(mapped.embedding.cell_id, some)
-            yield Progress(step / 1000, "learning", VaeProgress(step, 1000, 9.0, 8.0, 1.0, 9.5, 5, preview))
+            yield Progress(min(step / 1000, 1.0), "learning", VaeProgress(step, 1000, 9.0, 8.0, 1.0, 9.5, 5, preview))
             time.sleep(0.02)
 
     monkeypatch.setattr(mapping, "embed", learning)

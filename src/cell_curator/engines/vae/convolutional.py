@@ -77,7 +77,7 @@ def decoder(size: int, channels: int, params: VaeParameters, inputs: int) -> Any
     """The layers from ``inputs`` numbers to logits."""
     from torch import nn
 
-    from cell_curator.engines.vae.doubling import Doubling
+    from cell_curator.engines.vae.doubling import doubling
 
     edges, steps = _plan(size, channels, params.width)
     layers: list[Any] = []
@@ -87,7 +87,7 @@ def decoder(size: int, channels: int, params: VaeParameters, inputs: int) -> Any
             nn.LeakyReLU(0.1, inplace=True),
             nn.ConvTranspose2d(many, few, 4, 2, 1, bias=False),
         ]
-    layers[-1] = Doubling(steps[0][1], channels)  # the others need no bias: the next layer takes it out again
+    layers[-1] = doubling(steps[0][1], channels)  # the others need no bias: the next layer takes it out again
     first = (steps[-1][1], edges[-1], edges[-1])
     return nn.Sequential(nn.Linear(inputs, first[0] * first[1] * first[2]), nn.Unflatten(1, first), *layers)
 
