@@ -46,8 +46,8 @@ def decode(network: ModuleDict, latent: Tensor, conditions: Tensor | None) -> Te
     """Logits of the pictures; their sigmoid is the reconstruction."""
     import torch
 
-    logits: Tensor = network["decoder"](torch.cat([latent, told(network, conditions, len(latent))], dim=1))
-    return logits
+    described = torch.cat([latent, told(network, conditions, len(latent))], dim=1)
+    return convolutional.painted(network["decoder"], described)
 
 
 def told(network: ModuleDict, conditions: Tensor | None, count: int) -> Tensor:

@@ -38,7 +38,17 @@ def posterior(network: ModuleDict, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def decode(network: ModuleDict, latent: Tensor, conditions: Tensor | None) -> Tensor:
     """Logits of the pictures; their sigmoid is the reconstruction."""
-    logits: Tensor = network["decoder"](latent)
+    return painted(network["decoder"], latent)
+
+
+def painted(layers: Any, latent: Tensor) -> Tensor:
+    """What the layers of `decoder` make of ``(N, D)``; channels stay last where the weights have them last."""
+    from torch import channels_last
+
+    first = layers[:2](latent)
+    if layers[4].weight.is_contiguous(memory_format=channels_last):
+        first = first.contiguous(memory_format=channels_last)
+    logits: Tensor = layers[2:](first)
     return logits
 
 

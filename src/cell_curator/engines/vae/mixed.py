@@ -54,5 +54,4 @@ def decode(network: ModuleDict, latent: Tensor, conditions: Tensor | None) -> Te
 
     condition = network["mix_condition"](told(network, conditions, len(latent)))
     mixed = leaky_relu(torch.cat([network["mix_latent"](latent), condition], dim=1), 0.1)
-    logits: Tensor = network["decoder"](mixed)
-    return logits
+    return convolutional.painted(network["decoder"], mixed)
