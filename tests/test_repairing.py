@@ -68,6 +68,20 @@ def test_a_table_that_cannot_be_read_costs_nothing_else(folder):
     again.close()
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_project_of_an_older_version_keeps_its_cells(folder, damaged):
+    with database(folder) as connection:
+        connection.executescript("ALTER TABLE images DROP COLUMN made_from; PRAGMA user_version = 4;")
+    if damaged:
+        spoil(folder, "journal")
+    done = drive(repair(folder))
+    assert (done.backup is not None) == damaged
+    opened = Session.open(folder)
+    assert opened.cells.frame["verdict"].value_counts().to_dict() == {"edited": 6, "accepted": 2}
+    opened.close()
+    assert not list(folder.glob("project.copy*"))
+
+
 def test_cells_whose_rows_are_lost_are_measured_again(folder):
     with database(folder) as connection:
         areas = dict(connection.execute("SELECT cell_id, area FROM cells").fetchall())

@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,7 @@ from cell_curator.core.jobs import UserError
 from cell_curator.io.claim import claim
 from cell_curator.io.label_store import LabelStore
 from cell_curator.io.records import image_from_row, region_from_row
-from cell_curator.io.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, connect, storage_errors
+from cell_curator.io.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, connect, storage_errors, upgrade
 
 _FILE = "project.sqlite"
 _BESIDE = ("-wal", "-shm")
@@ -80,8 +80,8 @@ def _whole(file: Path) -> bool:
         with closing(connect(file)) as connection:
             if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
                 return False
-            if _version(connection) != SCHEMA_VERSION:
-                return False
+            if 1 <= _version(connection) < SCHEMA_VERSION:
+                return True  # opening it brings it up to date
             return all(_sound(table, row) for table in _SOUND for row in connection.execute(f'SELECT * FROM "{table}"'))
     except (sqlite3.DatabaseError, *_BAD_VALUES):
         return False
@@ -132,13 +132,14 @@ def _rewritten(folder: Path) -> tuple[Path, dict[str, int], list[str]]:
     """The damaged file put aside, and a new one of all rows that can be read in its place."""
     file = folder / _FILE
     backup = folder / f"project.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}.sqlite"
-    for end in ("", *_BESIDE):
-        with suppress(FileNotFoundError):
-            shutil.copy2(f"{file}{end}", f"{backup}{end}")
-    fresh = folder / "project.repaired.sqlite"
+    copy, fresh = folder / "project.copy.sqlite", folder / "project.repaired.sqlite"
+    _copied(file, backup)
+    _copied(file, copy)
     fresh.unlink(missing_ok=True)
     notes: list[str] = []
-    with closing(connect(backup)) as old, closing(connect(fresh)) as new:
+    with _gone_afterwards(copy), closing(connect(copy)) as old, closing(connect(fresh)) as new:
+        with suppress(sqlite3.DatabaseError, KeyError):  # an older version
+            upgrade(old)
         tables = _prepared(new)
         rows = {table: _saved(old, new, table, notes) for table in tables}
         if not rows.get("images"):
@@ -153,6 +154,22 @@ def _rewritten(folder: Path) -> tuple[Path, dict[str, int], list[str]]:
         Path(f"{file}{end}").unlink(missing_ok=True)
     os.replace(fresh, file)
     return backup, rows, notes
+
+
+def _copied(file: Path, target: Path) -> None:
+    """A copy of a database with its log."""
+    for end in ("", *_BESIDE):
+        with suppress(FileNotFoundError):
+            shutil.copy2(f"{file}{end}", f"{target}{end}")
+
+
+@contextmanager
+def _gone_afterwards(file: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for end in ("", *_BESIDE):
+            Path(f"{file}{end}").unlink(missing_ok=True)
 
 
 def _older(folder: Path) -> str:

@@ -149,6 +149,12 @@ def migrate(connection: sqlite3.Connection, folder: Path) -> None:
     backup = sqlite3.connect(folder / f"project.v{version}.sqlite")
     with closing(backup):
         connection.backup(backup)
+    upgrade(connection)
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Give the tables of an older version the shape of this one."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     steps = "".join(_MIGRATIONS[step] for step in range(version, SCHEMA_VERSION))
     connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
