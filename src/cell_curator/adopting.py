@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.cells import CellTable
+from cell_curator.core.clean import DECIDED
 from cell_curator.core.found_types import pairs
 from cell_curator.core.measure import measure
 from cell_curator.core.reconcile import Reconciled, reconcile
@@ -23,8 +24,6 @@ from cell_curator.measured_channel import measured_channel
 if TYPE_CHECKING:
     from cell_curator.io.records import ImageRecord
     from cell_curator.session import Session
-
-_KEPT = ("accepted", "edited", "locked")
 
 
 def adopt(
@@ -88,7 +87,7 @@ def beside_decided(session: Session, image_id: int, found: Segmentation) -> Reco
     return reconcile(
         labels,
         found.labels,
-        keep=rows.loc[rows["verdict"].isin(_KEPT) | rows["label"].isin(outside), "label"].tolist(),
+        keep=rows.loc[rows["verdict"].isin(DECIDED) | rows["label"].isin(outside), "label"].tolist(),
         rejected=rows.loc[rows["verdict"] == "rejected", "label"].tolist(),
     )
 

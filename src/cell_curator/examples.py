@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.clean import DECIDED
 from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.core.measure import median_diameter
 from cell_curator.core.recipe import Recipe
@@ -178,7 +179,7 @@ def _given(session: Session, image_id: int, inside: NDArray[np.bool_]) -> Given:
 def _unmarked(session: Session) -> int:
     """Cells that were edited or accepted where nothing is marked."""
     rows = session.cells.frame
-    rows = rows[rows["verdict"].isin(("accepted", "edited", "locked"))]
+    rows = rows[rows["verdict"].isin(DECIDED)]
     lost = 0
     for image_id, part in rows.groupby("image"):
         lost += int((~middles_in(part, session.marked(int(image_id), REVIEWED))).sum())

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cell_curator.adopting import beside_decided
 from cell_curator.core.cell_types import CellTypes, by_hand, tally
 from cell_curator.core.cells import CellTable
+from cell_curator.core.clean import DECIDED
 from cell_curator.core.found_types import pairs
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.core.measure import measure
@@ -39,8 +40,6 @@ from cell_curator.teaching_types import train_coco as train_coco
 if TYPE_CHECKING:
     from cell_curator.io.records import ImageRecord
     from cell_curator.session import Session
-
-_DECIDED = ("accepted", "edited", "locked")
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _change(
 ) -> tuple[Change, int, int]:
     """What finding cells changes in an image; how many cells are new, and how many that were there have a type."""
     rows, labels = session.cells.of_image(record.image_id), session.labels(record.image_id)
-    decided = bool((rows["verdict"].isin(_DECIDED) | by_hand(rows)).any())
+    decided = bool((rows["verdict"].isin(DECIDED) | by_hand(rows)).any())
     joined = _beside(session, record.image_id, found, labels, rows, keep_all=decided)
     fresh = measure(joined.labels, measured_channel(session, session.pixels(record.image_id)), joined.added)
     numbers = [joined.added[int(label)] - 1 for label in fresh.index]

@@ -69,7 +69,7 @@ def foretell(images: Path, session: Session | None, *, again: bool = False) -> P
             pixels += info.planes * float(info.shape[1] * info.shape[2])
     searched = len(stale) + added
     new_map = bool(searched) or again or session is None or not map_is_new(session)
-    seconds = _pace(session) * searched if _pace(session) else _SECONDS_PER_MEGAPIXEL * pixels / 1e6
+    seconds = _pace(session) * searched or _SECONDS_PER_MEGAPIXEL * pixels / 1e6
     if new_map:
         seconds += _SECONDS_PER_STEP * (VaeParameters() if session is None else session.get(VaeParameters)).steps
     return Plan(added, searched, len(known) - len(stale), new_map, tuple(unreadable), seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cell_curator.core.clustering import Clustering, match_clusters
+from cell_curator.core.clustering import Clustering, ClusterParameters, match_clusters
+from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError
+from cell_curator.core.parameters import Parameters
+from cell_curator.core.patches import PatchParameters
+from cell_curator.engines.vae import VaeParameters
 from cell_curator.io.project import Change
 from cell_curator.io.records import StoredEmbedding
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
+
+FOLLOWS_FROM: tuple[type[Parameters], ...] = (PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+"""Parameters that a map follows from; they are kept with it."""
+
+
+def stated(get: Callable[[type[Parameters]], Parameters]) -> dict[str, Any]:
+    """Those parameters as a map keeps them."""
+    return {model.__name__: get(model).model_dump(mode="json") for model in FOLLOWS_FROM}
 
 
 @dataclass(frozen=True)

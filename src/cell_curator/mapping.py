@@ -33,7 +33,7 @@ from cell_curator.map_patches import cut_patches as cut_patches
 from cell_curator.map_refreshing import refresh as refresh
 from cell_curator.map_store import MapReport as MapReport
 from cell_curator.map_store import Moved as Moved
-from cell_curator.map_store import error_per_pixel, map_of, store
+from cell_curator.map_store import error_per_pixel, map_of, stated, store
 from cell_curator.map_store import map_network as map_network
 
 if TYPE_CHECKING:
@@ -260,9 +260,8 @@ def _keep_map(
         latent=made.embedding.latent,
     )
     far, scale = yield from scaled(keeping, 0.98, 1.0)
-    models: tuple[type[Parameters], ...] = (PatchParameters, VaeParameters, MapParameters, ClusterParameters)
     detail = {
-        "parameters": {model.__name__: how.get(model).model_dump(mode="json") for model in models},
+        "parameters": stated(how.get),
         "recipe": session.get(Recipe).hash,
         "network": network,
         "conditions": list(made.embedding.model.conditions),

@@ -11,23 +11,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cell_curator.core.clustering import ClusterParameters
-from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError
-from cell_curator.core.patches import PatchParameters
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.turns import Turns
 from cell_curator.engines.cards import find_model
 from cell_curator.engines.segmenter import SegmentParameters
-from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.volumes import StackParameters
 from cell_curator.io.records import ImageRecord
+from cell_curator.map_store import stated
 from cell_curator.project_models import resolved
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
 
-_CHUNK = 1 << 20
 _NO_MATTER = {"threads"}
 """Parameters of the search that change how long it takes, and nothing else."""
 
@@ -64,10 +60,11 @@ def map_is_new(session: Session) -> bool:
     stored = session.embedding
     if stored is None:
         return False
-    models = (PatchParameters, VaeParameters, MapParameters, ClusterParameters)
-    now = {model.__name__: session.get(model).model_dump(mode="json") for model in models}
     counting = session.counting_cells()["revision"]
-    same = stored.detail.get("parameters") == now and stored.detail.get("recipe") == session.get(Recipe).hash
+    same = (
+        stored.detail.get("parameters") == stated(session.get)
+        and stored.detail.get("recipe") == session.get(Recipe).hash
+    )
     return same and dict(zip(stored.cell_id.tolist(), stored.revision.tolist(), strict=True)) == counting.to_dict()
 
 
@@ -84,8 +81,5 @@ def _content(path: Path) -> str:
 @lru_cache(maxsize=100_000)
 def _digest(path: Path, size: int, changed: int) -> str:
     """Digest of one file; size and time are there so that a file that changed is read again."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.clean import DECIDED
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.core.overview import Overview, overview
 from cell_curator.core.preview import Preview, Region, preview
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cell_curator.session import Session
-
-KEPT = ("accepted", "edited", "locked")
-"""Verdicts of cells that are taken for the truth."""
 
 _SIDE = 512  # px, longest side of a tile's picture
 _PIXELS = 1_000_000  # of the picture that is segmented
@@ -76,7 +74,7 @@ class Judged:
 def count_reviewed(session: Session, image_id: int, region: Region | None = None) -> int:
     """How many reviewed cells have their centre in the region. Reads no pixels."""
     rows = session.cells.of_image(image_id)
-    return int((rows["verdict"].isin(KEPT) & _centred(rows, region)).sum())
+    return int((rows["verdict"].isin(DECIDED) & _centred(rows, region)).sum())
 
 
 def contact_sheet(
@@ -202,7 +200,7 @@ def _judged(session: Session, image_id: int, region: Region | None, shape: tuple
     here = np.bincount(part.ravel(), minlength=len(everywhere))
     inside = here[numbers] > _INSIDE * everywhere[numbers]
     verdict = rows["verdict"].to_numpy()
-    reviewed = numbers[inside & np.isin(verdict, KEPT)]
+    reviewed = numbers[inside & np.isin(verdict, DECIDED)]
     if not len(reviewed):
         raise UserError("no reviewed cell is in view; accept, correct or lock cells here, or make the sheet unscored")
     diameter = 2 * math.sqrt(float(np.median(everywhere[reviewed])) / math.pi)

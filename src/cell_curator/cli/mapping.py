@@ -62,6 +62,7 @@ def embed(
     """  # fmt: skip
     from cell_curator import mapping
     from cell_curator.map_reading import judge
+    from cell_curator.map_store import FOLLOWS_FROM
     from cell_curator.results import save_clusters
 
     if sum((refresh, regroup, suggest, start is not None)) > 1:
@@ -80,8 +81,7 @@ def embed(
         elif regroup:
             made = follow(mapping.recluster(session, typed.over(session.get(ClusterParameters))))
         else:
-            models = (PatchParameters, VaeParameters, MapParameters, ClusterParameters)
-            chosen = [typed.over(session.get(model)) for model in models]
+            chosen = [typed.over(session.get(model)) for model in FOLLOWS_FROM]
             made = follow(mapping.embed(session, start, compare=compare, parameters=chosen))
         judged = follow(judge(session))
         path = save_clusters(session, session.folder / "clusters.csv")

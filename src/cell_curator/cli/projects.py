@@ -24,12 +24,8 @@ from cell_curator.cli.arguments import (
 )
 from cell_curator.cli.folders import also_failed, errors
 from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow
-from cell_curator.core.clustering import ClusterParameters
-from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError
-from cell_curator.core.patches import PatchParameters
 from cell_curator.engines.segmenter import SegmentParameters
-from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.volumes import StackParameters
 
 if TYPE_CHECKING:
@@ -65,12 +61,13 @@ def run(
     """
     from cell_curator.io.images import find_images
     from cell_curator.io.recipes import read_recipe
+    from cell_curator.map_store import FOLLOWS_FROM
     from cell_curator.results import save_all
 
     start = time.monotonic()
     find_images(images)  # so that no project is made of a wrong path
     chosen = None if recipe is None else read_recipe(recipe)
-    models = (SegmentParameters, StackParameters, PatchParameters, VaeParameters, MapParameters, ClusterParameters)
+    models = (SegmentParameters, StackParameters, *FOLLOWS_FROM)
     if dry_run:
         return _foretold(images, out, chosen, typed, models, again)
     with open_session(out, create=True) as session:

@@ -22,6 +22,7 @@ from cell_curator.core.cells import COLUMNS, VERDICTS
 from cell_curator.core.jobs import UserError
 from cell_curator.io.claim import claim
 from cell_curator.io.label_store import LabelStore
+from cell_curator.io.project import now
 from cell_curator.io.records import image_from_row, region_from_row
 from cell_curator.io.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, connect, storage_errors, upgrade
 
@@ -227,8 +228,7 @@ def _number_on(new: sqlite3.Connection) -> None:
     row = new.execute("SELECT value FROM meta WHERE key = 'next_cell_id'").fetchone()
     following = max(highest + 1, int(row["value"]) if row is not None and str(row["value"]).isdigit() else 0)
     new.execute("INSERT OR REPLACE INTO meta VALUES ('next_cell_id', ?)", (str(following),))
-    created = datetime.now(UTC).isoformat(timespec="milliseconds")
-    new.execute("INSERT OR IGNORE INTO meta VALUES ('created', ?)", (created,))
+    new.execute("INSERT OR IGNORE INTO meta VALUES ('created', ?)", (now(),))
 
 
 def _labels_found(folder: Path) -> list[str]:

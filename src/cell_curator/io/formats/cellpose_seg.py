@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.clean import DECIDED
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.io.atomic import write_atomic
 from cell_curator.io.formats.base import Content, Format, Incoming, Labelled, Shape, image_files, known_verdict
@@ -25,7 +26,6 @@ from cell_curator.io.safe_numpy import load_plain
 
 ENDING = "_seg.npy"
 _OURS = "cell_curator"
-_BY_A_PERSON = ("accepted", "edited", "locked")
 _NO_CELLS_DIAMETER = 30.0  # px; Cellpose's own default, since its window divides by it
 
 
@@ -53,7 +53,7 @@ def _write_one(path: Path, image: Labelled) -> None:
         "outlines": masks * _edges(masks),
         "masks": masks,
         "chan_choose": [0, 0],
-        "ismanual": np.array([verdict in _BY_A_PERSON for verdict in verdicts], bool),
+        "ismanual": np.array([verdict in DECIDED for verdict in verdicts], bool),
         "manual_changes": [],
         "filename": str(image.record.path),
         "est_diam": diameter,
