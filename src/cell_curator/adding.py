@@ -33,7 +33,7 @@ def add_images(session: Session, source: Path) -> Job[AddReport]:
         If the folder is missing or holds no image.
     """
     found = find_images(source)
-    root = (source if source.is_dir() else source.parent).resolve()
+    root = (source.parent if found[0][0] == source else source).resolve()
     added: list[int] = []
     failed: list[tuple[str, str]] = []
     known = {(record.path, record.plane) for record in session.images}

@@ -1,9 +1,10 @@
 """Images in: find the files of an experiment, and read one as (C, Y, X).
 
-TIFF and OME-TIFF are read in `tiff`, PNG, JPEG and BMP in `raster`. What a file is is told from its
-first bytes, not from its name. Everything leaves here as uint8, uint16 or finite float32;
+TIFF and OME-TIFF are read in `tiff`, PNG, JPEG and BMP in `raster`, OME-Zarr folders in `ome_zarr`. What a file
+is is told from its first bytes, not from its name. Everything leaves here as uint8, uint16 or finite float32;
 what had to be changed for that is in ``ImageInfo.notes``. Originals are never written to.
-Stacks in depth and time lapses are read plane by plane. Not for label images (`labels`).
+Stacks in depth and time lapses are read plane by plane. Not for label images (`labels`), nor for images
+that are larger than memory (`blocks`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.doses import natural_key
 from cell_curator.core.jobs import UserError
-from cell_curator.io import raster, tiff
+from cell_curator.io import ome_zarr, raster, tiff
 from cell_curator.io.tiff import Plane, write_tiff
 from cell_curator.io.tiff_axes import check_plane
 
@@ -37,7 +38,8 @@ SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 _OTHER_FORMATS = (".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi", ".zvi", ".dv", ".ims", ".svs")
 _OUTPUT_STEM = re.compile(r"_(cp_masks?|masks?|seg|flows|cp_output|outlines)$", re.IGNORECASE)
 _OUTPUT_FOLDER = re.compile(r"^(masks?|labels?|truth|ground_?truth|.*_(masks|labels|truth))$", re.IGNORECASE)
-_STORES = (".curator", ".zarr")
+_ZARR = ".zarr"
+_STORES = (".curator", _ZARR)
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -84,7 +86,8 @@ def find_images(source: Path | str) -> list[tuple[Path, str]]:
     """Image files under ``source`` with the condition of each, in natural order.
 
     The condition is the name of the first sub-folder; files at the top, and those in a folder
-    called ``images`` or ``NAME/images/NAME.png``, have the condition ``""``. Hidden files, masks that Cellpose or this
+    called ``images`` or ``NAME/images/NAME.png``, have the condition ``""``. An OME-Zarr folder (``NAME.zarr``) with
+    pixels in it is one image. Hidden files, masks that Cellpose or this
     program wrote (``*_masks.*``, ``*_seg.*``), folders of labels, and project folders are left out.
 
     Raises
@@ -93,12 +96,13 @@ def find_images(source: Path | str) -> list[tuple[Path, str]]:
         ``source`` is missing, cannot be entered, or holds no image.
     """
     root = Path(source)
-    if root.is_file():
+    if root.is_file() or (root.suffix.lower() == _ZARR and ome_zarr.is_image(root)):
         return [(root, "")]
     if not root.exists():
         raise UserError(f"{root}: does not exist; check the path")
     files = list(_walk(root))
-    found = [path for path in files if path.suffix.lower() in SUFFIXES and not _OUTPUT_STEM.search(path.stem)]
+    wanted = (*SUFFIXES, _ZARR)
+    found = [path for path in files if path.suffix.lower() in wanted and not _OUTPUT_STEM.search(path.stem)]
     if not found:
         raise UserError(f"{root}: {_why_none(files)}")
     keyed = [(path, path.relative_to(root).parts) for path in found]
@@ -112,7 +116,7 @@ def _condition(parts: tuple[str, ...]) -> str:
 
 
 def _walk(root: Path) -> list[Path]:
-    """Files below ``root``; links to folders are followed once."""
+    """Files and OME-Zarr images below ``root``; links to folders are followed once."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"{error.filename}: cannot be opened ({error.strerror}); check its permissions")
@@ -125,6 +129,8 @@ def _walk(root: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
+        stores = [Path(folder, name) for name in folders if name.lower().endswith(_ZARR) and not name.startswith(".")]
+        files += [path for path in stores if ome_zarr.is_image(path)]
         folders[:] = [f for f in folders if not _skipped_folder(f)]
         files += [Path(folder, name) for name in names if not name.startswith(".")]
     return files
@@ -136,7 +142,7 @@ def _skipped_folder(name: str) -> bool:
 
 
 def _why_none(files: list[Path]) -> str:
-    wanted = "TIFF, PNG, JPEG or BMP"
+    wanted = "TIFF, PNG, JPEG, BMP or OME-Zarr"
     if not files:
         return f"holds no images; choose a folder with {wanted} files in it"
     for suffix in _OTHER_FORMATS:
@@ -218,6 +224,8 @@ def read_plane(path: Path, *, plane: int | None = None, pixels: bool = True, col
     UserError
         As `read_image`.
     """
+    if ome_zarr.is_store(path):
+        return ome_zarr.read_plane(path, plane=plane, pixels=pixels)
     try:
         with path.open("rb") as file:
             head = file.read(32)

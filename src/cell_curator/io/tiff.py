@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,18 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from cell_curator.core.edits import Box
 from cell_curator.core.jobs import UserError
 from cell_curator.io.atomic import atomic_file
-from cell_curator.io.tiff_axes import Order, check_plane, order_of, stored
+from cell_curator.io.tiff_axes import (
+    Order,
+    check_pieces,
+    check_plane,
+    order_of,
+    size_of_level,
+    stored,
+    stored_part,
+)
 
 MAX_PIXELS = 2**32
 """Images that declare more pixels than this are refused before anything is decoded."""
@@ -114,6 +123,34 @@ def read_plane(path: Path, *, plane: int | None = None, pixels: bool = True, col
             names = ("red", "green", "blue")[: shape[0]] if shape[0] <= 3 else default_names(shape[0])
         size = _pixel_size(tiff)
         return Plane(shape, np.dtype(series.dtype), names, size, tuple(notes), data, order.axis, order.planes)
+
+
+def open_windows(path: Path, plane: int | None) -> tuple[Callable[[Box, int], NDArray[Any]], list[tuple[int, int]]]:
+    """A function that reads ``(C, y, x)`` of a box at a level of one plane, and the size of each level, finest first.
+
+    The file is opened for each window, so that none is held open and any thread may ask.
+
+    Raises
+    ------
+    UserError
+        As `read_plane`; a large image that is packed in one piece.
+    """
+
+    def window(box: Box, level: int) -> NDArray[Any]:
+        with _opened(path) as tiff:
+            series = tiff.series[0]
+            order = order_of(path, series, tiff)
+            data = order.arrange_part(stored_part(path, tiff, series.levels[level], order, plane, box))
+            return _as_shown(series.keyframe, tiff, data)
+
+    with _opened(path) as tiff:
+        series = tiff.series[0]
+        order = order_of(path, series, tiff)
+        check_plane(path, plane, order.axis, order.planes)
+        check_size(path, *order.size, order.channels)
+        sizes = [size_of_level(level, order) for level in series.levels]
+        check_pieces(path, series)
+    return window, [size for size in sizes if size is not None]
 
 
 def one_line(error: Exception) -> str:

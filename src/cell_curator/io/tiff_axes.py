@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import UserError
 
+_LARGEST_PIECE = 1 << 28
+"""Bytes of the largest piece that is unpacked for a window."""
+
 _SERIES = {"Z": "depth (Z)", "T": "time (T)"}
 
 
@@ -52,6 +55,10 @@ class Order:
         """Number of channels, without transparency."""
         rest = [n for axis, n in zip(self.axes, self.shape, strict=True) if axis not in "YX"]
         return int(np.prod(rest, dtype=int)) - self.drop_alpha
+
+    def arrange_part(self, data: NDArray[Any]) -> NDArray[Any]:
+        """As `arrange`, for a part of the plane."""
+        return replace(self, shape=data.shape).arrange(data)
 
     def arrange(self, data: NDArray[Any]) -> NDArray[Any]:
         """One plane's numbers as (C, Y, X)."""
@@ -138,6 +145,65 @@ def stored(path: Path, tiff: tifffile.TiffFile, series: Any, order: Order, plane
     wanted = np.arange(pages).reshape(before, order.planes, after)[:, plane].ravel().tolist()
     _check_complete(path, [series.pages[index] for index in wanted])
     return np.asarray(tiff.asarray(key=wanted, series=0)).reshape(order.shape)
+
+
+def size_of_level(level: Any, order: Order) -> tuple[int, int] | None:
+    """Rows and columns of one level of a pyramid; None where its axes are not those of the image."""
+    shape = _kept(level)
+    if len(shape) != len(order.full):
+        return None
+    plane = [side for index, side in enumerate(shape) if not order.axis or index != order.at]
+    return plane[order.axes.index("Y")], plane[order.axes.index("X")]
+
+
+def _kept(level: Any) -> list[int]:
+    axes, shape = level.get_axes(False), level.get_shape(False)
+    if "Y" not in axes or "X" not in axes:
+        axes, shape = level.axes, level.shape
+    return [n for a, n in zip(axes, shape, strict=True) if a in "YX" or n != 1]
+
+
+def check_pieces(path: Path, series: Any) -> None:
+    """Refuse an image of which every window would mean unpacking most of the file.
+
+    Raises
+    ------
+    UserError
+        Names the file and the remedy.
+    """
+    page = series.keyframe
+    piece = math.prod(page.chunks) * page.dtype.itemsize
+    if series.dataoffset is None and piece > _LARGEST_PIECE:
+        raise UserError(
+            f"{path}: is packed in pieces of {piece / 1e6:.0f} MB, too large to be read in parts; "
+            "save it as tiled TIFF or OME-Zarr"
+        )
+
+
+def stored_part(
+    path: Path, tiff: tifffile.TiffFile, level: Any, order: Order, plane: int | None, box: tuple[int, int, int, int]
+) -> NDArray[Any]:
+    """The stored numbers of a box of one plane at one level, in the order of the plane's axes."""
+    top, left, bottom, right = box
+    at = {"Y": slice(top, bottom), "X": slice(left, right)}
+    place: list[Any] = [at.get(axis, slice(None)) for axis in order.axes]
+    if order.axis:
+        place.insert(order.at, plane)
+    shape = tuple(_kept(level))
+    if level.dataoffset is not None:  # as in memory: only what is asked for is fetched from the disk
+        if level.dataoffset + level.nbytes > path.stat().st_size:
+            raise _cut_short(path)
+        dtype = np.dtype(tiff.byteorder + level.dtype.char)
+        mapped = tiff.filehandle.memmap_array(dtype, shape=shape, offset=level.dataoffset)
+        return np.array(mapped[tuple(place)], dtype=level.dtype)
+    import zarr
+
+    with level.aszarr(level=0) as store:
+        array = zarr.open_array(store, mode="r")
+        wide = [n for n in array.shape if n != 1]
+        if len(wide) != len([n for n in shape if n != 1]) or array.ndim != len(shape):
+            raise UserError(f"{path}: its planes cannot be read in parts; save it as tiled TIFF or OME-Zarr")
+        return np.asarray(array[tuple(place)])
 
 
 def _check_complete(path: Path, pages: Sequence[Any]) -> None:

@@ -2,14 +2,10 @@
 
 The specification keeps labels inside the image that they belong to, so the pixels of the original
 go along. Facts of the cells stand in the label image's ``properties``. Reads versions 0.4 and 0.5.
-
-A store from a stranger may name any codec, and one of them (``pickle``) runs what it decodes; only
-codecs that unpack numbers are let through.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import secrets
@@ -25,16 +21,13 @@ from cell_curator.core.jobs import Job, UserError
 from cell_curator.io.atomic import write_error
 from cell_curator.io.formats.base import Content, Format, Incoming, Labelled, Shape, image_files, known_verdict
 from cell_curator.io.labels import as_labels, check_shape
+from cell_curator.io.ome_zarr import attributes, check_codecs, is_store
 
 ENDING = ".ome.zarr"
 _VERSION = "0.5"
 _NAME = "cells"
 _CHUNK = 512
 _FACTS = ("cell_id", "area", "condition", "verdict", "flags", "cluster")
-_CODECS = {
-    *("bytes", "blosc", "gzip", "zstd", "crc32c", "transpose", "sharding_indexed"),
-    *("zlib", "lz4", "lzma", "bz2", "delta", "shuffle", "bitround", "packbits", "default", "v2"),
-}
 
 
 def write(content: Content, out: Path) -> Job[tuple[Path, ...]]:
@@ -117,11 +110,6 @@ def _array(group: Any, data: NDArray[Any], axes: str) -> None:
 # ---------------------------------------------------------------------- reading
 
 
-def is_store(path: Path) -> bool:
-    """Whether a folder is a zarr group with labels in it, or a label image itself."""
-    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
-
-
 def read(path: Path, name: str, shape_of: Callable[[str], Shape]) -> Iterator[Incoming]:
     """The label image of one store: the one called ``cells``, else the first.
 
@@ -132,8 +120,8 @@ def read(path: Path, name: str, shape_of: Callable[[str], Shape]) -> Iterator[In
     """
     try:
         group, about, notes = _label_group(path)
-        dataset = _ome(group)["multiscales"][0]["datasets"][0]["path"]
-        _check_codecs(path, group / str(dataset))
+        dataset = attributes(group)["multiscales"][0]["datasets"][0]["path"]
+        check_codecs(path, group / str(dataset))
         import zarr
 
         array = zarr.open_array(str(group / str(dataset)), mode="r")
@@ -154,48 +142,16 @@ def read(path: Path, name: str, shape_of: Callable[[str], Shape]) -> Iterator[In
 
 def _label_group(path: Path) -> tuple[Path, dict[str, Any], tuple[str, ...]]:
     """The folder of the label image, its ``image-label`` part, and notes."""
-    own = _ome(path)
+    own = attributes(path)
     if "image-label" in own:
         return path, own["image-label"], ()
     folder = path if "labels" in own else path / "labels"
-    names = [str(name) for name in _ome(folder).get("labels", [])] if is_store(folder) else []
+    names = [str(name) for name in attributes(folder).get("labels", [])] if is_store(folder) else []
     if not names:
         raise UserError(f"{path}: holds no label images; give an OME-Zarr with labels in it")
     chosen = _NAME if _NAME in names else names[0]
     notes = (f"of the label images {', '.join(names)} the one called {chosen} was taken",) if len(names) > 1 else ()
-    return folder / chosen, _ome(folder / chosen).get("image-label", {}), notes
-
-
-def _ome(group: Path) -> dict[str, Any]:
-    """The OME attributes of a group, of version 0.5 or before."""
-    if (group / "zarr.json").is_file():
-        attributes = json.loads((group / "zarr.json").read_text(encoding="utf-8")).get("attributes", {})
-        return dict(attributes.get("ome", attributes))
-    return dict(json.loads((group / ".zattrs").read_text(encoding="utf-8")))
-
-
-def _check_codecs(path: Path, array: Path) -> None:
-    """Refuse codecs that could do more than unpack numbers, before anything is decoded."""
-    if (array / "zarr.json").is_file():
-        found = _codec_names(json.loads((array / "zarr.json").read_text(encoding="utf-8")).get("codecs", []))
-    else:
-        about = json.loads((array / ".zarray").read_text(encoding="utf-8"))
-        found = _codec_names([about.get("compressor"), *(about.get("filters") or [])])
-    bad = sorted(found - _CODECS)
-    if bad:
-        raise UserError(f"{path}: is packed with “{bad[0]}”, which is not read here; save it with blosc, gzip or zstd")
-
-
-def _codec_names(codecs: Any) -> set[str]:
-    """Names of codecs, those within a sharding codec too."""
-    if isinstance(codecs, list):
-        return set().union(*(_codec_names(codec) for codec in codecs))
-    if not isinstance(codecs, dict):
-        return set()
-    own = {str(codecs[key]).removeprefix("numcodecs.") for key in ("id", "name") if key in codecs}
-    inner = codecs.get("configuration")
-    parts = [inner.get(key, []) for key in ("codecs", "index_codecs")] if isinstance(inner, dict) else []
-    return own.union(*(_codec_names(part) for part in parts))
+    return folder / chosen, attributes(folder / chosen).get("image-label", {}), notes
 
 
 def _verdicts(about: dict[str, Any]) -> dict[int, str]:
