@@ -31,7 +31,12 @@ def covered_fraction(grey: NDArray[np.float32]) -> float:
     """
     factor = max(1, max(grey.shape) // _SIDE)
     small = cv2.resize(grey, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA) if factor > 1 else grey
-    small = cv2.GaussianBlur(stretch(small, *extremes(grey)), (0, 0), 1.0)
+    return covered_part(small, extremes(grey))
+
+
+def covered_part(small: NDArray[np.float32], levels: tuple[float, float]) -> float:
+    """As `covered_fraction`, from a copy of the image reduced to about 512 px and the extremes of the image."""
+    small = cv2.GaussianBlur(stretch(small, *levels), (0, 0), 1.0)
     low, high = extremes(small)
     if not high > low:
         return 0.0

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from cell_curator.core.density import adapted
 from cell_curator.core.grey_levels import extremes
-from cell_curator.core.orientation import estimate_angle, inside_mask, turn_image
+from cell_curator.core.lazy import Lazy
+from cell_curator.core.orientation import common_angle, estimate_angle, inside_mask, turn_image
 from cell_curator.core.recipe import Recipe, Rotate, TotalVariation
 from cell_curator.core.steps import (
     Grey,
@@ -170,8 +171,8 @@ def smooth(grey: Grey, tv: TotalVariation, *, scale: float = 1.0) -> Grey:
     return np.clip(grey, 0.0, 1.0, out=grey)
 
 
-def vote(image: NDArray[np.generic], recipe: Recipe) -> float | None:
-    """The turn that ``image`` (as for `prepare`) asks for, to be counted by `orientation.common_angle`.
+def vote(image: NDArray[np.generic] | Lazy, recipe: Recipe) -> float | None:
+    """The turn that ``image`` (as for `prepare`, or a large one) asks for, to be counted by `orientation.common_angle`.
 
     None where it shows no grooves.
 
@@ -180,6 +181,10 @@ def vote(image: NDArray[np.generic], recipe: Recipe) -> float | None:
     UserError
         If the channel asked for does not exist.
     """
+    if isinstance(image, Lazy):
+        from cell_curator.core.large import votes  # which is built on this module
+
+        return common_angle(votes(image, recipe.rotate, recipe.channel))
     grey = select_channel(image if image.ndim == 3 else image[None], recipe.channel)
     return estimate_angle(grey, recipe.rotate.method)
 
