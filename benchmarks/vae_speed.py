@@ -30,6 +30,7 @@ from cell_curator.engines.vae.arithmetic import quick_arithmetic
 from cell_curator.engines.vae.material import prepare
 from cell_curator.engines.vae.model import VaeModel, batches, describe, encode
 from cell_curator.engines.vae.network import Network, build
+from cell_curator.engines.vae.normalising import SLOPE
 from cell_curator.engines.vae.training import Run, train
 
 GOAL_SPEED, GOAL_SECONDS = 2.0, 10.0
@@ -106,14 +107,16 @@ def plain(images: NDArray[np.float32], params: VaeParameters) -> Callable[[int],
 
 def made_plain(network: Network) -> None:
     """Give the network the layers one would write first, with the weights that it has."""
-    from torch.nn import ConvTranspose2d, LeakyReLU
+    from torch.nn import BatchNorm2d, ConvTranspose2d, LeakyReLU, Sequential
 
     last = network.modules["decoder"][-1]
     network.modules["decoder"][-1] = ConvTranspose2d(*last.weight.shape[:2], 4, stride=2, padding=1)
     network.modules["decoder"][-1].load_state_dict(last.state_dict())
-    for layer in network.modules.modules():
-        if isinstance(layer, LeakyReLU):
-            layer.inplace = False
+    for layers in network.modules.values():
+        if isinstance(layers, Sequential):
+            for place, layer in enumerate(layers):
+                if isinstance(layer, BatchNorm2d):
+                    layers[place], layers[place + 1] = BatchNorm2d(layer.num_features), LeakyReLU(SLOPE)
 
 
 def learning(images: NDArray[np.float32], rounds: int, steps: int, threads: int) -> dict[str, Any]:

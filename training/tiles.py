@@ -133,9 +133,18 @@ def batch(
     *,
     size: int,
     side: int,
-    diam_mean: float,
+    diam_mean: float | None,
+    light: float = 1.0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw ``size`` augmented tiles.
+
+    Parameters
+    ----------
+    diam_mean
+        Diameter that objects are rescaled to, px; None: images stay about as large as they are.
+    light
+        Share of the tiles whose light is changed. How generous outlines are was the habit of whoever drew
+        them, and which images were whose shows in their light.
 
     Returns
     -------
@@ -152,7 +161,8 @@ def batch(
         example = examples[k]
         # Images of large cells shrink to less than a tile: four views of them fill it, where one
         # would leave two thirds of it empty.
-        small = min(example.pixels.shape[:2]) * diam_mean / example.diameter < 0.75 * side
+        shrunk = 1.0 if diam_mean is None else diam_mean / example.diameter
+        small = min(example.pixels.shape[:2]) * shrunk < 0.75 * side
         parts = 2 if small else 1
         step = side // parts
         image, fill = _ground_at_zero(example, rng)
@@ -160,7 +170,9 @@ def batch(
             for left in range(0, side, step):
                 here = (slice(top, top + step), slice(left, left + step))
                 out[i, 0][here], targets[i][(slice(None), *here)] = _view(example, image, rng, step, diam_mean)
-        out[i, 0] = _change_light(out[i, 0] + fill, rng)
+        out[i, 0] += fill
+        if rng.random() < light:
+            out[i, 0] = _change_light(out[i, 0], rng)
     return out, targets
 
 
@@ -175,14 +187,16 @@ def _ground_at_zero(example: Example, rng: np.random.Generator) -> tuple[NDArray
 
 
 def _view(
-    example: Example, image: NDArray[np.float32], rng: np.random.Generator, side: int, diam_mean: float
+    example: Example, image: NDArray[np.float32], rng: np.random.Generator, side: int, diam_mean: float | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One turned, flipped, rescaled piece ``(side, side)`` of an image and its target ``(3, side, side)``."""
-    stretch = np.exp(rng.uniform(np.log(0.65), np.log(1.55)))
+    smallest, largest = (0.8, 1.25) if diam_mean is None else (0.65, 1.55)
+    stretch = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
+    shrink = 1.0 if diam_mean is None else example.diameter / diam_mean
     tile, target, _ = transforms.random_rotate_and_resize(
         [image[np.newaxis]],
         Y=[example.target],
-        rescale=np.array([example.diameter / diam_mean / stretch]),
+        rescale=np.array([shrink / stretch]),
         scale_range=0.0,
         xy=(side, side),
     )

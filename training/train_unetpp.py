@@ -1,6 +1,8 @@
-"""Train the bundled model ``unetpp-nuclei``: a small U-Net++ that answers flows, on the CC0 DSB2018 images.
+"""Train the bundled U-Net++ on the CC0 DSB2018 images: ``unetpp-nuclei`` (flows), ``unetpp-nuclei-area`` (foreground).
 
-    python training/train_unetpp.py --out OUT.pth [--minutes 60] [--kind unetpp]
+    python training/train_unetpp.py --out OUT.pth [--answers foreground] [--base WEIGHTS.pth] [--minutes 60]
+
+The one that answers foreground sees images at their own scale, as a pixel's place at an outline is all that counts.
 
 Tiles, split and averaging are those of `train_starter`. Minutes are of the processor (one thread), so that
 other work on the computer changes nothing but the time on the wall; the learning rate follows them. The
@@ -21,11 +23,27 @@ import torch
 from train_starter import DIAM_MEAN, average, learning_rate, save_half
 
 from cell_curator.engines.unet.model import read
-from cell_curator.engines.unet.networks import FLOWS, WIDTHS, Design, build
+from cell_curator.engines.unet.networks import FLOWS, FOREGROUND, WIDTHS, Design, build
 from cell_curator.engines.unet.training import all_heads, deep_loss
 
 SETTLED = 0.8
 """Part of the training after which layers are normalised as in use, where kinds of images are not mixed."""
+
+
+LIGHT = 0.5
+"""Share of the tiles whose light is changed for the network that answers foreground; see `tiles.batch`."""
+
+
+def begun(base: Path | None, design: Design, seed: int) -> torch.nn.Module:
+    """A new network, or ``base``; asked for foreground it goes on with the cell probability alone."""
+    net = build(design, seed)
+    if base is not None:
+        state = read(base).module.state_dict()
+        for name in state:
+            if name.startswith("final_conv"):
+                state[name] = state[name][-design.outputs :]
+        net.load_state_dict(state)
+    return net
 
 
 def settle(net: torch.nn.Module) -> None:
@@ -40,6 +58,7 @@ def main() -> None:
     ask.add_argument("--data", type=Path, default=tiles.data_folder(), help="the DSB2018 folder")
     ask.add_argument("--out", type=Path, required=True, help="weights file to write, half precision")
     ask.add_argument("--base", type=Path, help="weights file of the same kind to go on from")
+    ask.add_argument("--answers", choices=("flows", "foreground"), default="flows")
     ask.add_argument("--kind", choices=sorted(WIDTHS), default="unetpp")
     ask.add_argument("--minutes", type=float, default=60, help="of the processor")
     ask.add_argument("--wall", type=float, default=1e9, help="minutes on the wall after which it ends at the latest")
@@ -55,10 +74,13 @@ def main() -> None:
     train_names, _, groups = tiles.split(args.data)
     examples = tiles.load(args.data, train_names, groups)
     chance = tiles.weights(examples)
-    net = read(args.base).module if args.base else build(Design(args.kind, WIDTHS[args.kind]), args.seed)
+    outputs = FLOWS if args.answers == "flows" else FOREGROUND
+    net = begun(args.base, Design(args.kind, WIDTHS[args.kind], outputs=outputs), args.seed)
     net.train().to(memory_format=torch.channels_last)
-    net.diam_mean.fill_(DIAM_MEAN)
-    net.diam_labels.fill_(float(np.mean([example.diameter for example in examples])))
+    diameter = float(np.mean([example.diameter for example in examples]))
+    net.diam_mean.fill_(DIAM_MEAN if outputs == FLOWS else diameter)
+    net.diam_labels.fill_(diameter)
+    drawn = {"diam_mean": DIAM_MEAN} if outputs == FLOWS else {"diam_mean": None, "light": LIGHT}
     mean_net = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=args.peak, weight_decay=1e-4)
     print(f"{len(examples)} images, {args.kind}, seed {args.seed}", flush=True)
@@ -75,12 +97,12 @@ def main() -> None:
             settle(net)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(part, args.peak)
-        x, target = tiles.batch(examples, chance, rng, size=args.batch, side=args.side, diam_mean=DIAM_MEAN)
+        x, target = tiles.batch(examples, chance, rng, size=args.batch, side=args.side, **drawn)
         data = torch.from_numpy(x[:, :1].copy()).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             answer = all_heads(net, data)
         counts = torch.ones((len(x), args.side, args.side), dtype=torch.bool)
-        loss = deep_loss(torch.from_numpy(target), answer.float(), counts, "dice", outputs=FLOWS)
+        loss = deep_loss(torch.from_numpy(target), answer.float(), counts, "dice", outputs=outputs)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)

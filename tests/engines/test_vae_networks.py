@@ -13,6 +13,7 @@ from cell_curator.engines.vae.doubling import doubling
 from cell_curator.engines.vae.loss import VaeLoss, kl_of_units, loss, reconstruction_error
 from cell_curator.engines.vae.model import VaeModel, decode, describe, encode, reconstruct
 from cell_curator.engines.vae.network import Network, architecture, build
+from cell_curator.engines.vae.normalising import SLOPE, normalising
 from cell_curator.engines.vae.reading import counterfactual, traversal
 
 MODELS = ("vae", "dense", "cvae", "cvae-mixed")
@@ -73,6 +74,51 @@ def test_the_last_layer_is_a_transposed_convolution(channels):
     torch.testing.assert_close(given[0].grad, given[1].grad)
     for mine, theirs in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+@pytest.mark.parametrize(("channels", "edge"), [(3, 5), (16, 8), (40, 4), (600, 2)])
+def test_layers_of_our_own_in_bfloat16_say_what_pytorch_says(channels, edge):
+    """Answers, gradients and running figures are those of float32, up to what bfloat16 rounds away."""
+    torch.manual_seed(0)
+    ours = torch.nn.Sequential(*normalising(channels))
+    plain = torch.nn.Sequential(torch.nn.BatchNorm2d(channels), torch.nn.LeakyReLU(SLOPE))
+    with torch.no_grad():
+        ours[0].weight.uniform_(-1, 2)  # a negative one turns the picture over before the bend
+        ours[0].bias.normal_()
+    plain.load_state_dict(ours.state_dict())
+    rough = (3 + 2 * torch.randn((6, channels, edge, edge))).bfloat16().contiguous(memory_format=torch.channels_last)
+    pull = torch.randn(rough.shape).bfloat16()
+    mine, theirs = rough.requires_grad_(), rough.detach().float().requires_grad_()
+    said, wanted = ours(mine), plain(theirs)
+    said.backward(pull)
+    wanted.backward(pull.float())
+    assert said.dtype == torch.bfloat16
+    assert said.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(said.float(), wanted, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(mine.grad.float(), theirs.grad, rtol=1e-2, atol=1e-2)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_quarters_in_bfloat16_are_laid_as_in_float32(channels):
+    """The quick way to lay quarters together, forward and back, against PyTorch's."""
+    torch.manual_seed(0)
+    layer = doubling(8, channels).to(memory_format=torch.channels_last)
+    rough = torch.randn((2, 8, 5, 7)).bfloat16().contiguous(memory_format=torch.channels_last)
+    pull = torch.randn((2, channels, 10, 14))
+    answers = []
+    for quick in (True, False):
+        features = (rough if quick else rough.float()).detach().requires_grad_()
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+            said = layer(features)
+        said.backward(pull)
+        answers.append([said.detach(), features.grad.float(), *(weight.grad.clone() for weight in layer.parameters())])
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other, rtol=3e-2, atol=3e-2 * float(other.abs().max()))
 
 
 @pytest.mark.parametrize("kind", ["bce", "mse", "gaussian"])

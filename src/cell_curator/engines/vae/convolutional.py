@@ -67,13 +67,14 @@ def encoder(size: int, channels: int, params: VaeParameters) -> dict[str, Any]:
     """The layers from picture to posterior."""
     from torch import nn
 
+    from cell_curator.engines.vae.normalising import normalising
+
     edges, steps = _plan(size, channels, params.width)
     layers: list[Any] = []
     for few, many in steps:
         layers += [
             nn.Conv2d(few, many, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(many),
-            nn.LeakyReLU(0.1, inplace=True),
+            *normalising(many),
         ]
     flat = steps[-1][1] * edges[-1] ** 2
     return {
@@ -88,13 +89,13 @@ def decoder(size: int, channels: int, params: VaeParameters, inputs: int) -> Any
     from torch import nn
 
     from cell_curator.engines.vae.doubling import doubling
+    from cell_curator.engines.vae.normalising import normalising
 
     edges, steps = _plan(size, channels, params.width)
     layers: list[Any] = []
     for few, many in reversed(steps):
         layers += [
-            nn.BatchNorm2d(many),
-            nn.LeakyReLU(0.1, inplace=True),
+            *normalising(many),
             nn.ConvTranspose2d(many, few, 4, 2, 1, bias=False),
         ]
     layers[-1] = doubling(steps[0][1], channels)  # the others need no bias: the next layer takes it out again
