@@ -103,7 +103,8 @@ class Session:
 
     def close(self) -> None:
         """Close the project; everything is stored already."""
-        self.project.close()
+        with self._lock:
+            self.project.close(self._cells)
 
     # ------------------------------------------------------------------ reading
 
@@ -443,7 +444,8 @@ class Session:
         for image_id in change.labels:
             self.events.labels_changed.emit(image_id)
         if changed:
-            self.selection.set(i for i in self.selection.ids if i in self._cells)
+            if change.removed:
+                self.selection.set(self.selection.ids.difference(change.removed))
             self.events.cells_changed.emit(changed)
         if change.embedding is not None or change.clustering is not None:
             self.events.embedding_changed.emit()

@@ -69,12 +69,12 @@ def test_ids_are_unique_and_columns_complete(discs):
     with pytest.raises(ValueError, match="twice"):
         CellTable(pd.concat([table.frame, table.frame]))
     with pytest.raises(ValueError, match="verdict"):
-        table.with_values([1], {"verdict": "perhaps"})
+        table.with_rows(table.frame.loc[[1]].assign(verdict="perhaps"))
 
 
 def test_a_table_is_a_snapshot(discs):
     table = _table(discs((50, 50), [(20, 20, 5), (40, 40, 5)]))
-    later = table.with_values([1], {"verdict": "accepted"}).without([2])
+    later = table.with_rows(table.frame.loc[[1]].assign(verdict="accepted")).without([2])
     assert table.frame["verdict"].tolist() == ["proposed", "proposed"]
     assert later.frame["verdict"].tolist() == ["accepted"]
 

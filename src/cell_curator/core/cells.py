@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cell_curator.core.measure import MEASURED
 
@@ -104,7 +105,16 @@ class CellTable:
         if unknown:
             raise ValueError(f"unknown verdict {sorted(unknown)}; known are {', '.join(VERDICTS)}")
         self._frame = frame
-        self._by_image = dict(frame.groupby("image").indices)
+        self._places: dict[int, NDArray[np.intp]] | None = None
+
+    @classmethod
+    def _of(cls, columns: Mapping[str, NDArray[Any]], index: pd.Index[Any]) -> CellTable:
+        """A table of columns that need no looking through; they are taken as they are, not copied."""
+        made = cls.__new__(cls)
+        # One block for each column: those that a change leaves alone are shared with the table before.
+        made._frame = pd.DataFrame(dict(columns), index=index, copy=False)
+        made._places = None
+        return made
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -119,7 +129,9 @@ class CellTable:
 
     def of_image(self, image_id: int) -> pd.DataFrame:
         """The rows of one image."""
-        return self._frame.iloc[self._by_image.get(image_id, np.empty(0, np.intp))]
+        if self._places is None:
+            self._places = _places(self._frame["image"].to_numpy())
+        return self._frame.iloc[self._places.get(image_id, np.empty(0, np.intp))]
 
     def find(self, image_id: int, label: int) -> int | None:
         """The id of the cell with this label in this image, or None."""
@@ -127,20 +139,53 @@ class CellTable:
         hits = rows.index[rows["label"] == label]
         return int(hits[0]) if len(hits) else None
 
-    def with_values(self, ids: Iterable[int], values: Mapping[str, Any]) -> CellTable:
-        """A table in which these cells have these values (one for all, or one for each)."""
-        frame = self._frame.copy()
-        index = pd.Index(list(ids), dtype="int64")
-        for name, value in values.items():
-            frame.loc[index, name] = value
-        return CellTable(frame)
-
     def with_rows(self, rows: pd.DataFrame) -> CellTable:
         """A table with these rows added, or put in the place of rows of the same id."""
-        kept = self._frame.drop(index=self._frame.index.intersection(rows.index))
         new = CellTable(rows).frame
-        return CellTable(pd.concat([kept, new]).sort_index() if len(kept) else new)
+        at = self._frame.index.get_indexer(new.index)
+        if len(self) and (at >= 0).all():
+            return self._replaced(new, at)
+        kept = np.ones(len(self), bool)
+        kept[at[at >= 0]] = False
+        ids = np.concatenate([self._frame.index.to_numpy()[kept], new.index.to_numpy()])
+        order = np.argsort(ids, kind="stable")
+        columns = {
+            name: np.concatenate([self._frame[name].to_numpy()[kept], new[name].to_numpy()])[order] for name in COLUMNS
+        }
+        return CellTable._of(columns, pd.Index(ids[order], name="cell_id"))
 
     def without(self, ids: Iterable[int]) -> CellTable:
         """A table without these cells; ids that are not in it are no error."""
-        return CellTable(self._frame.drop(index=list(ids), errors="ignore"))
+        at = self._frame.index.get_indexer(pd.Index(list(ids), dtype="int64"))
+        if not (at >= 0).any():
+            return self
+        kept = np.ones(len(self), bool)
+        kept[at[at >= 0]] = False
+        columns = {name: self._frame[name].to_numpy()[kept] for name in COLUMNS}
+        return CellTable._of(columns, self._frame.index[kept])
+
+    def _replaced(self, new: pd.DataFrame, at: NDArray[np.intp]) -> CellTable:
+        """The same cells, some with other values. Only columns that change are copied: a verdict on one of 500,000
+        cells took 700 ms when all were.
+        """
+        before = {name: self._frame[name].to_numpy() for name in COLUMNS}
+        changed = [name for name in COLUMNS if not _same(before[name][at], new[name].to_numpy())]
+        columns = before | {name: before[name].copy() for name in changed}
+        for name in changed:
+            columns[name][at] = new[name].to_numpy()
+        made = CellTable._of(columns, self._frame.index)
+        made._places = None if "image" in changed else self._places
+        return made
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.dtype.kind == "f":
+        return np.array_equal(one, other, equal_nan=True)
+    return bool((one == other).all())
+
+
+def _places(images: NDArray[np.int64]) -> dict[int, NDArray[np.intp]]:
+    """Places of the rows of each image."""
+    order = np.argsort(images, kind="stable")
+    found, first = np.unique(images[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(order, first[1:]), strict=False))

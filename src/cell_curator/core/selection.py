@@ -22,7 +22,7 @@ class Selection:
 
     def set(self, ids: Iterable[int]) -> None:
         """Select exactly these cells; views are told only if that is a change."""
-        new = frozenset(int(i) for i in ids)
+        new = frozenset(map(int, ids))
         if new != self._ids:
             self._ids = new
             self.changed.emit(new)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cell_curator.core.jobs import UserError
+
+_PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or choose another disk, then save again",
@@ -80,6 +83,14 @@ def write_atomic(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
     """
     with atomic_file(path) as file:
         write(file)
+
+
+def sweep(folder: Path) -> None:
+    """Throw away what a killed process had begun to write here; for whoever alone writes to the folder."""
+    for file in folder.glob(".*.part"):
+        if _PART.fullmatch(file.name):
+            with suppress(OSError):
+                file.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -30,13 +30,15 @@ from numpy.typing import NDArray
 from cell_curator.core.cells import COLUMNS, CellTable
 from cell_curator.core.jobs import UserError
 from cell_curator.core.regions import Region
-from cell_curator.io.atomic import write_atomic
+from cell_curator.io import snapshot
+from cell_curator.io.atomic import sweep, write_atomic
 from cell_curator.io.claim import Claim, claim, user_name
 from cell_curator.io.label_store import LabelStore
 from cell_curator.io.records import (
     ImageRecord,
     Round,
     StoredEmbedding,
+    cell_rows,
     image_from_row,
     image_to_row,
     region_from_row,
@@ -56,7 +58,7 @@ from cell_curator.io.schema import (
 )
 
 _EMBEDDINGS_KEPT = 3
-_BAD_VALUES = (ValueError, TypeError, LookupError)
+_BAD_VALUES = (ValueError, TypeError, LookupError, OverflowError)
 """What reading a value raises that is not of its kind."""
 
 
@@ -153,6 +155,8 @@ class Project:
                 raise
         project = cls(folder, connection, held)
         if not project.read_only:
+            for place in (folder, folder / "embeddings", *(folder / "models").glob("*/")):
+                sweep(place)
             project._labels.tidy({r.image_id: r.labels_revision for r in project.images()})
         return project
 
@@ -166,9 +170,14 @@ class Project:
         """Whether ``folder`` looks like a project."""
         return (Path(folder) / "project.sqlite").is_file()
 
-    def close(self) -> None:
-        """Close the files; the project must not be used afterwards."""
+    def close(self, cells: CellTable | None = None) -> None:
+        """Close the files; the project must not be used afterwards.
+
+        ``cells``: the table as it is stored, if it is at hand; it makes the next opening faster.
+        """
         with self._lock:
+            if cells is not None:
+                self._keep_cells(cells, fast=True)
             self._connection.close()
             self._held.release()
 
@@ -199,8 +208,19 @@ class Project:
     def cells(self) -> CellTable:
         """The table of cells."""
         with self._reading():
-            frame = pd.read_sql_query("SELECT * FROM cells ORDER BY cell_id", self._connection, index_col="cell_id")
-            return CellTable(frame)
+            frame, fast = snapshot.read_cells(self._connection, self.folder)
+            table = CellTable(frame)
+            self._keep_cells(table, fast=fast)
+            return table
+
+    def _keep_cells(self, table: CellTable, *, fast: bool) -> None:
+        """See to it that a large table can be read fast the next time; ``fast``: this time it was."""
+        if self.read_only or len(table) < snapshot.FEWEST:
+            return
+        # No room for it, or another program has the database: reading stays slow, that is all.
+        with suppress(UserError, sqlite3.Error):
+            if not fast or snapshot.is_behind(self._connection, len(table)):
+                snapshot.keep_cells(self._connection, self.folder, table.frame)
 
     def labels(self, record: ImageRecord) -> NDArray[np.int32]:
         """The label image ``(Y, X)`` of one image; zeros where there is none yet."""
@@ -311,7 +331,7 @@ class Project:
         if change.cells is not None and len(change.cells):
             # By name: in a project of an older version the newer columns come last.
             names, marks = ",".join(f'"{name}"' for name in COLUMNS), ",".join("?" * (len(COLUMNS) + 1))
-            many(f"INSERT OR REPLACE INTO cells (cell_id, {names}) VALUES ({marks})", _cell_rows(change.cells))
+            many(f"INSERT OR REPLACE INTO cells (cell_id, {names}) VALUES ({marks})", cell_rows(change.cells))
         for name, value in change.settings.items():
             execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
         if change.round is not None:
@@ -371,15 +391,6 @@ def _opened(folder: Path, held: Claim) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
-    """Rows as plain Python values; SQLite knows no NumPy scalars, and NaN is NULL there."""
-    columns: list[list[Any]] = [frame.index.tolist()]
-    for name in COLUMNS:
-        # NaN alone differs from itself; asking pandas takes 15 ms for a single row.
-        columns.append([None if value != value else value for value in frame[name].tolist()])
-    return zip(*columns, strict=True)
 
 
 def now() -> str:

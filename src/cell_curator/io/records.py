@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from cell_curator.core.cells import COLUMNS
 from cell_curator.core.regions import Region
 
 
@@ -91,6 +93,15 @@ class Round:
     time: str
     model: str
     detail: Mapping[str, Any]
+
+
+def cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Rows of the table ``cells`` as plain values; SQLite knows no NumPy scalars, and NaN is NULL there."""
+    columns: list[list[Any]] = [frame.index.tolist()]
+    for name in COLUMNS:
+        # NaN alone differs from itself; asking pandas takes 15 ms for a single row.
+        columns.append([None if value != value else value for value in frame[name].tolist()])
+    return zip(*columns, strict=True)
 
 
 def image_to_row(record: ImageRecord) -> tuple[Any, ...]:
