@@ -97,7 +97,7 @@ def test_images_lie_beside_or_where_they_are_said_to(write, tmp_path):
     [
         ([annotation(9, [SQUARE], 7)], {}, "annotation 9 is of category 7"),
         ([annotation(9, [SQUARE], image=7)], {}, "annotation 9 is in image 7"),
-        ([annotation(9, [[2, 3, 80, 3, 80, 9]])], {}, "annotation 9 lies outside its image a.tif"),
+        ([annotation(9, [[62, 3, 80, 3, 80, 9]])], {}, "annotation 9 lies outside its image a.tif"),
         ([annotation(9, {"size": [20, 31], "counts": [0, 620]})], {}, "broken COCO file"),
         ([{"id": 9}], {}, "broken COCO file"),
         ([], {}, "no outlined cell"),
@@ -113,6 +113,15 @@ def test_what_cannot_be_right_is_one_line(write, annotations, more, line):
     with pytest.raises(UserError, match=line) as caught:
         drive(read_typed(write(annotations, **more)))
     assert "\n" not in str(caught.value)
+
+
+def test_an_outline_that_reaches_beyond_its_image_is_cut_there(write):
+    """A cell at the border, drawn generously, is no reason to refuse the file."""
+    read = drive(read_typed(write([annotation(1, [[20, 3, 40, 3, 40, 9, 20, 9]])])))
+    labels = read.images[0].labels
+    rows, columns = np.nonzero(labels)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 8, 20, labels.shape[1] - 1)
+    assert "1 outlines reach beyond" in read.notes[0]
 
 
 def test_a_file_cannot_reach_outside_of_its_folder(write, tmp_path):

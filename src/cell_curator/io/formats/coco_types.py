@@ -81,15 +81,16 @@ def _read(path: Path, folder: Path, document: dict[str, Any]) -> Job[TypedFiles]
             )
         by_image.setdefault(one["image_id"], []).append(one)
     files = _files(path, folder, document["images"])
-    images, crowds, overlapping = [], [], 0
+    images, crowds, overlapping, cut = [], [], 0, 0
     for number, image in enumerate(document["images"]):
         yield Progress(number / len(document["images"]), str(image["file_name"]))
         annotations = by_image.get(image["id"], [])
         if any(one.get("iscrowd") for one in annotations):
             crowds.append(files[image["id"]].name)
             continue
-        made, shared = _image(path, files[image["id"]], image, annotations, names)
+        made, shared, beyond = _image(path, files[image["id"]], image, annotations, names)
         overlapping += shared
+        cut += beyond
         images.append(made)
     used = [name for name in names.values() if any(name in one.types.values() for one in images)]
     notes = []
@@ -97,6 +98,8 @@ def _read(path: Path, folder: Path, document: dict[str, Any]) -> Job[TypedFiles]
         notes.append(f"images with crowds, not outlined cell by cell, left out: {len(crowds)} ({', '.join(crowds)})")
     if overlapping:
         notes.append(f"{overlapping} outlines overlap others; shared pixels went to the first of them")
+    if cut:
+        notes.append(f"{cut} outlines reach beyond their image; what lies outside was left out")
     if not used:
         left = "; ".join(notes) or "it has no annotations"
         raise UserError(f"{path}: no outlined cell to learn from ({left})")
@@ -125,7 +128,8 @@ def _files(path: Path, folder: Path, images: list[dict[str, Any]]) -> dict[Any, 
 
 def _image(
     path: Path, file: Path, image: dict[str, Any], annotations: list[dict[str, Any]], names: Mapping[Any, str]
-) -> tuple[TypedFile, int]:
+) -> tuple[TypedFile, int, int]:
+    """The cells of one image, how many outlines overlap others, and how many reach beyond the image."""
     shape = (int(image["height"]), int(image["width"]))
     info = read_info(file)
     if tuple(info.shape[-2:]) != shape:
@@ -133,14 +137,16 @@ def _image(
             f"{file}: is {info.shape[-2]} × {info.shape[-1]} px, but {path.name} says {shape[0]} × {shape[1]}; "
             "take the images that were annotated"
         )
-    canvas, types = Canvas.of(shape), {}
+    canvas, types, beyond = Canvas.of(shape), {}, 0
     for label, one in enumerate(annotations, 1):
         segmentation = one["segmentation"]
         if isinstance(segmentation, dict):
             canvas.put_pixels(label, *decode(segmentation, shape))
         else:
             rings = [np.array(ring, np.float64).reshape(-1, 2) for ring in segmentation]
-            if not _inside(rings, shape):
+            inside = _inside(rings, shape)
+            beyond += not inside.all()
+            if not inside.any():
                 raise UserError(
                     f"{path}: annotation {one.get('id')} lies outside its image {file.name} "
                     f"({shape[0]} × {shape[1]} px); take the images that were annotated"
@@ -148,11 +154,12 @@ def _image(
             canvas.put(label, [[ring] for ring in rings])
         types[label] = names[one["category_id"]]
     there = set(np.unique(canvas.labels).tolist())
-    return TypedFile(file, canvas.labels, {k: v for k, v in types.items() if k in there}), canvas.overlapping
+    return TypedFile(file, canvas.labels, {k: v for k, v in types.items() if k in there}), canvas.overlapping, beyond
 
 
-def _inside(rings: list[NDArray[np.float64]], shape: Shape) -> bool:
-    """Whether outlines lie in the image; half a pixel beyond is how some tools round."""
+def _inside(rings: list[NDArray[np.float64]], shape: Shape) -> NDArray[np.bool_]:
+    """Which corners of outlines lie in the image; half a pixel beyond is how some tools round."""
     points = np.concatenate(rings) if rings else np.zeros((0, 2))
     most = np.array([shape[1], shape[0]]) + 0.5
-    return bool(len(points) and (points >= -0.5).all() and (points <= most).all())
+    inside: NDArray[np.bool_] = ((points >= -0.5) & (points <= most)).all(axis=1)
+    return inside
