@@ -16,6 +16,12 @@ def _no_foreign_models(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("CELL_CURATOR_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _no_workers(monkeypatch):
+    """No processes for a few small images, in which nothing that a test puts in place of something would be there."""
+    monkeypatch.setenv("CELL_CURATOR_WORKERS", "1")
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real images; the test is skipped where there is none."""

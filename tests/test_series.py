@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cell_curator import workflow
+from cell_curator import searching, workflow
 from cell_curator.core.jobs import Progress, UserError, drive
 from cell_curator.core.recipe import Recipe
 from cell_curator.editing import edit
@@ -305,7 +305,7 @@ def test_a_replay_gives_the_same_labels(session, tmp_path, method):
 
 def test_folders_are_turned_by_the_votes_of_all_planes(session, monkeypatch):
     seen = []
-    monkeypatch.setattr(workflow, "vote", lambda pixels, recipe: seen.append(pixels.sum()) or 3.0)
+    monkeypatch.setattr(searching, "vote", lambda pixels, recipe: seen.append(pixels.sum()) or 3.0)
     recipe = session.get(Recipe)
     rotate = recipe.rotate.model_copy(update={"enabled": True, "shared": True})
     session.put(recipe.model_copy(update={"rotate": rotate}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cell_curator import workflow
+from cell_curator import searching
 from cell_curator.core.jobs import drive
 from cell_curator.core.recipe import Recipe, Rotate
 from cell_curator.core.turns import Turns
@@ -38,8 +38,8 @@ def project(folder):
 def votes(monkeypatch):
     """Counts for how many images grooves were looked for."""
     seen = []
-    inner = workflow.vote
-    monkeypatch.setattr(workflow, "vote", lambda pixels, recipe: seen.append(recipe) or inner(pixels, recipe))
+    inner = searching.vote
+    monkeypatch.setattr(searching, "vote", lambda pixels, recipe: seen.append(recipe) or inner(pixels, recipe))
     return seen
 
 

@@ -27,16 +27,23 @@ if TYPE_CHECKING:
 
 
 def adopt(
-    session: Session, image_id: int, found: Segmentation, parameters: SegmentParameters, made_from: str = ""
+    session: Session,
+    image_id: int,
+    found: Segmentation,
+    parameters: SegmentParameters,
+    made_from: str = "",
+    measured: pd.DataFrame | None = None,
 ) -> None:
     """Take over a segmenter's result for one image, beside what a person decided there. From any thread.
 
-    ``made_from``: see `resuming.cells_key`; of a part of an image none is kept.
+    ``made_from``: see `resuming.cells_key`; of a part of an image none is kept. ``measured``: what was measured on
+    ``found.labels``; measured here where it was not, or where the cells of the image are not just these.
     """
     key = made_from if found.place is None else ""
     with session.lock:  # nothing may be painted between looking and storing
         joined = beside_decided(session, image_id, found)
-        session.commit(_adopted(session, image_id, found, parameters, joined, key))
+        alone = measured is not None and not joined.kept and np.array_equal(joined.labels, found.labels)
+        session.commit(_adopted(session, image_id, found, parameters, joined, key, measured if alone else None))
 
 
 def adopt_stack(
@@ -106,9 +113,12 @@ def _adopted(
     parameters: SegmentParameters,
     joined: Reconciled,
     made_from: str,
+    measured: pd.DataFrame | None = None,
 ) -> Change:
     record, rows = session.image(image_id), session.cells.of_image(image_id)
-    fresh = measure(joined.labels, measured_channel(session, session.pixels(image_id)), joined.added)
+    if measured is None:
+        measured = measure(joined.labels, measured_channel(session, session.pixels(image_id)), joined.added)
+    fresh = measured
     errors = found.flow_error[[joined.added[int(label)] for label in fresh.index]]
     fresh = fresh.assign(image=image_id, label=fresh.index, condition=record.condition, flow_error=errors)
     gone = rows.index[~rows["label"].isin(joined.kept)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from cell_curator.core.doses import in_order
 from cell_curator.core.groups import group_of
 from cell_curator.core.jobs import Job, Progress, UserError
-from cell_curator.core.patches import Patches, PatchParameters, cut
+from cell_curator.core.patches import Patches, PatchParameters, cut, stacked
 from cell_curator.core.recipe import Channel, Recipe
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def cut_cells(
         rows.append(now.loc[members.index.intersection(now.index)])
         values = rows[-1]["label"].tolist()
         made = [cut(picture, labels, values, parameters, prepared.angle_deg) for picture in pictures]
-        parts.append(made[0] if channels == 1 else _stacked(made))
+        parts.append(made[0] if channels == 1 else stacked(made))
     size = parameters.size
     shape = (0, size, size) if channels == 1 else (0, channels, size, size)
     empty = Patches(np.zeros(shape, np.float32), np.zeros((0, size, size), bool), np.zeros(0, bool))
@@ -80,10 +79,6 @@ def _each_channel(session: Session, image_id: int, count: int) -> list[NDArray[n
     recipe = session.get(Recipe)
     one_by_one = [recipe.model_copy(update={"channel": Channel(mode="index", index=n)}) for n in range(count)]
     return [session.prepare(image_id, one).image for one in one_by_one]
-
-
-def _stacked(channels: Sequence[Patches]) -> Patches:
-    return replace(channels[0], images=np.stack([one.images for one in channels], axis=1))
 
 
 def units_of(session: Session, rows: pd.DataFrame) -> tuple[NDArray[np.int64], str]:

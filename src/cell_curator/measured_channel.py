@@ -5,9 +5,8 @@ A nucleus found on DNA is no brighter for a marker that lies beside it, so other
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.recipe import Recipe
@@ -21,13 +20,17 @@ ALL, FIRST = "all", "first"
 _RGB = 3
 
 
-def measured_channel(session: Session, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+def measured_channel(session: Session, pixels: NDArray[Any]) -> NDArray[Any]:
     """``(C, Y, X)`` → ``(1, Y, X)`` of that channel, in the grey levels of the file.
 
     All channels where several are looked at as one (RGB, or as the recipe combines them), or where the image has
     no such channel.
     """
-    rule = channel_rule(session)
+    return of_rule(pixels, channel_rule(session))
+
+
+def of_rule(pixels: NDArray[Any], rule: str) -> NDArray[Any]:
+    """The same for a rule as `channel_rule` gives it."""
     if rule == ALL or (rule == FIRST and len(pixels) == _RGB):
         return pixels
     index = 0 if rule == FIRST else int(rule)

@@ -23,7 +23,7 @@ from cell_curator import editing, verdicts, workflow
 from cell_curator.core.cells import CellTable
 from cell_curator.core.clean import CleanParameters, counts
 from cell_curator.core.history import History
-from cell_curator.core.jobs import Job, UserError
+from cell_curator.core.jobs import Crew, Job, UserError
 from cell_curator.core.overview import Overview, overview
 from cell_curator.core.parameters import Parameters
 from cell_curator.core.patches import PatchParameters, cut
@@ -33,9 +33,9 @@ from cell_curator.core.regions import Region, area
 from cell_curator.core.selection import Selection
 from cell_curator.core.turns import Turns
 from cell_curator.engines.worker import inline
-from cell_curator.io.images import read_image
 from cell_curator.io.project import Change, Project
 from cell_curator.io.records import ImageRecord, Round, StoredEmbedding
+from cell_curator.one_image import read_pixels
 from cell_curator.pixel_cache import PixelCache
 from cell_curator.retracing import journalled, retracing
 
@@ -71,6 +71,8 @@ class Session:
     def __init__(self, project: Project, *, execute: Execute = inline) -> None:
         self.project = project
         self.execute = execute
+        self.crew: Crew | None = None
+        """Who works on many images at once; None: nobody but `execute`."""
         self.events = SessionEvents()
         self.selection = Selection()
         self.history = History()
@@ -210,11 +212,7 @@ class Session:
         record = self.image(image_id)
 
         def read() -> NDArray[np.generic]:
-            if not record.path.exists():
-                raise UserError(
-                    f"{record.path}: the image is no longer there; move it back, or point to its new place (Images tab)"
-                )
-            return read_image(record.path, record.plane if record.axis else None)
+            return read_pixels(record.path, record.plane if record.axis else None)
 
         return self._pixels.get(("pixels", image_id, record.path, record.plane), read)
 

@@ -34,6 +34,28 @@ RecipeFile = Annotated[
     ),
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="How many images are worked on at once, each in a process of its own; 1: one after the other, in this "
+        "process. By default as many as cores and memory allow, from 16 images on.",
+        min=1,
+        max=1024,
+        show_default=False,
+    ),
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Let a Dask cluster do the work that is there already, as tcp://HOST:8786.",
+        show_default=False,
+    ),
+]
+
 TRAINING = Group(TrainParameters, "Learning from examples")
 VARY = Group(
     AugmentParameters,

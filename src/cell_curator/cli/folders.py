@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cell_curator.cli.arguments import SEGMENT, STACKS, Images, RecipeFile
+from cell_curator.cli.arguments import SEGMENT, STACKS, Images, RecipeFile, Scheduler, Workers
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
+from cell_curator.cli.manpower import anywhere, manpower, say_who
 from cell_curator.core.jobs import UserError
 from cell_curator.core.recipe import DEFAULT, PRESETS, PUBLISHED, Recipe
 
@@ -21,16 +22,22 @@ _LABELS = "folder of label images (TIFF, PNG), or one label image."
 
 
 @command(app)
-def preprocess(images: Images, out: Out, *, recipe: RecipeFile = None) -> Answer:
+def preprocess(
+    images: Images, out: Out, *, recipe: RecipeFile = None, workers: Workers = None, scheduler: Scheduler = ""
+) -> Answer:
     """Prepare images: turn, contrast, denoise.
 
     Writes NAME.tif (float32, 0 to 1) for every image, and recipe.json with the steps and the
     turn of each image. Without a recipe the published steps are taken: grooves upright, local
     contrast, clipping, denoising. The planes of a stack are turned alike.
     """
-    from cell_curator.io.folders import preprocess_folder
+    from cell_curator.engines.cluster import manned
+    from cell_curator.io.folders import preprocess_folder, result_folder, sources
 
-    report = follow(preprocess_folder(images, out, _recipe(recipe, PRESETS[PUBLISHED])))
+    count, chosen = len(sources(images)), _recipe(recipe, PRESETS[PUBLISHED])
+    power = manpower(workers, scheduler, images, result_folder(images, out))
+    images, out = anywhere(power, images), anywhere(power, out)
+    report = follow(manned(power, count, lambda crew: preprocess_folder(images, out, chosen, crew), say_who))
     _refuse_if_nothing(images, len(report.done), report.failed)
     data = {"out": out, "images": len(report.done), "failed": len(report.failed), "errors": errors(report.failed)}
     return Answer(data, f"{len(report.done)} images prepared in {out}{also_failed(report.failed)}", report.failed)
@@ -60,7 +67,15 @@ def restore(
 
 
 @command(app, SEGMENT, STACKS)
-def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed) -> Answer:
+def segment(
+    images: Images,
+    out: Out,
+    *,
+    recipe: RecipeFile = None,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
+    typed: Typed,
+) -> Answer:
     """Find the cells of images.
 
     Writes NAME.tif for every image: whole numbers, 0 is background. Labels lie on the original
@@ -69,15 +84,23 @@ def segment(images: Images, out: Out, *, recipe: RecipeFile = None, typed: Typed
     """
     from cell_curator.engines.batch import segment_folder
     from cell_curator.engines.cards import learned_recipe
+    from cell_curator.engines.cluster import manned
     from cell_curator.engines.downloads import fitting
     from cell_curator.engines.segmenter import SegmentParameters
     from cell_curator.engines.volumes import StackParameters
+    from cell_curator.io.folders import result_folder, sources
 
+    count = len(sources(images))
+    power = manpower(workers, scheduler, images, result_folder(images, out))
+    images, out = anywhere(power, images), anywhere(power, out)
     parameters, stack = typed.over(SegmentParameters()), typed.over(StackParameters())
     if "engine" not in typed.names(SegmentParameters):
         parameters = fitting(parameters)
     learned = learned_recipe(parameters.model) if recipe is None and parameters.source == "prepared" else None
-    report = follow(segment_folder(images, out, parameters, learned or _recipe(recipe, DEFAULT), stack))
+    prepared = learned or _recipe(recipe, DEFAULT)
+    report = follow(
+        manned(power, count, lambda crew: segment_folder(images, out, parameters, prepared, stack, crew), say_who)
+    )
     done, failed = report.folder.done, report.folder.failed
     _refuse_if_nothing(images, len(done), failed)
     total = sum(report.cells.values())

@@ -21,9 +21,12 @@ from cell_curator.cli.arguments import (
     Images,
     Project,
     RecipeFile,
+    Scheduler,
+    Workers,
 )
 from cell_curator.cli.folders import also_failed, errors
 from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow
+from cell_curator.cli.manpower import manpower, say_who
 from cell_curator.core.jobs import UserError
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.volumes import StackParameters
@@ -49,6 +52,8 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done and roughly how long it takes.")
     ] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
     typed: Typed,
 ) -> Answer:
     """The whole line: find cells, flag the unusual, draw the map, write the report.
@@ -63,7 +68,9 @@ def run(
     from cell_curator.io.recipes import read_recipe
     from cell_curator.map_store import FOLLOWS_FROM
     from cell_curator.results import save_all
+    from cell_curator.workflow import by_crew
 
+    power = manpower(workers, scheduler, images)
     start = time.monotonic()
     find_images(images)  # so that no project is made of a wrong path
     chosen = None if recipe is None else read_recipe(recipe)
@@ -78,7 +85,7 @@ def run(
         if not session.images:
             file, reason = added.failed[0]
             raise UserError(f"none of the {len(added.failed)} images could be read; {_named(file, reason)}")
-        report = follow(session.run(again=again))
+        report = follow(by_crew(session, power, len(session.images), lambda: session.run(again=again), say_who))
         failed = (*added.failed, *report.segmented.failed)
         follow(save_all(session, failed, report.notes))
         cells = len(session.cells)

@@ -74,6 +74,11 @@ def to_grey(pixels: NDArray[Any]) -> NDArray[np.float32]:
     return grey
 
 
+def length(gx: NDArray[np.float32], gy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Length of the vectors; rounded the same wherever the arrays lie in memory, which `cv2.magnitude` is not."""
+    return np.asarray(np.sqrt(gx * gx + gy * gy), np.float32)
+
+
 def extremes(image: NDArray[np.float32]) -> tuple[float, float]:
     """Smallest and largest value of ``(Y, X)`` float32."""
     low, high, _, _ = cv2.minMaxLoc(image)

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.edits import Box, among, grown, window
+from cell_curator.core.grey_levels import length
 from cell_curator.core.measure_cells import FIGURES, PAD, boxes, figures
 
 MEASURED: dict[str, str] = {
@@ -146,6 +147,39 @@ def measure_part(
     return _bordering(table, labels.shape)
 
 
+def measure_window(
+    labels: NDArray[np.int32],
+    image: NDArray[np.generic],
+    values: Collection[int],
+    corner: tuple[int, int],
+    shape: tuple[int, int],
+    levels: tuple[float, float],
+) -> pd.DataFrame:
+    """As `measure_part`, from a window of an image that is not held as a whole.
+
+    Parameters
+    ----------
+    labels, image
+        Of the window, which reaches `around` px beyond the cells.
+    corner
+        Its first row and column in the image.
+    shape
+        (Y, X) of the image.
+    levels
+        Smallest and largest grey level of the whole image.
+    """
+    top = 255.0 if image.dtype == np.uint8 else levels[1]
+    table = _table(labels, image, values, (levels[0], top))
+    for names, offset in ((["y", "top", "bottom"], corner[0]), (["x", "left", "right"], corner[1])):
+        table[names] += offset
+    return _bordering(table, shape)
+
+
+def around(diameter: float) -> int:
+    """How far beyond cells of a diameter, px, their measurements look."""
+    return _MARGIN + int(2 * diameter)
+
+
 def _levels(image: NDArray[np.generic]) -> tuple[float, float]:
     """Lowest grey level, and the one from which pixels are saturated."""
     if not image.size:
@@ -175,7 +209,7 @@ def _table(
     where = boxes(seen, rows, len(there))
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
     gx, gy = (cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
-    pictures = (grey, smooth, cv2.magnitude(gx, gy), cv2.Laplacian(smooth, cv2.CV_32F))
+    pictures = (grey, smooth, length(gx, gy), cv2.Laplacian(smooth, cv2.CV_32F))
     low, top = levels
     flat = max((_FLAT * (top - low)) ** 2, 1e-12)
     saturated = top if top > low else np.inf

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.grey_levels import extremes, percentiles, quantise, stretch
+from cell_curator.core.grey_levels import extremes, length, percentiles, quantise, stretch
 
 _HOUGH_VOTES = (80, 40)  # published thresholds: the second is tried when the first finds no line
 _HOUGH_DEG = 0.5
@@ -178,7 +178,7 @@ def _by_tensor(smooth: NDArray[np.float32], independent: float) -> float | None:
     gx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0)
     gy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
     # The few strongest gradients are cell edges that point anywhere; cap them so that grooves count.
-    size = cv2.magnitude(gx, gy)
+    size = length(gx, gy)
     cap = max(percentiles(size, (80,))[0], 1e-12)
     cv2.max(size, cap, dst=size)
     gx, gy = cv2.divide(gx, size, scale=cap), cv2.divide(gy, size, scale=cap)
@@ -256,7 +256,7 @@ def _by_hough(smooth: NDArray[np.float32]) -> float | None:
     top, left = ((length - side) // 2 for length in smooth.shape)
     low, high = percentiles(smooth, (1, 99))
     grey = quantise(smooth[top : top + side, left : left + side], low, high, 255)
-    rise = cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    rise = length(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     strong = percentiles(rise, (_EDGES_PERCENT,))[0]
     edges = cv2.Canny(grey, strong / 2, strong, apertureSize=3, L2gradient=True)
     disk = cv2.circle(np.zeros_like(edges), (side // 2, side // 2), side // 2, 255, cv2.FILLED)

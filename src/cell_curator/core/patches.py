@@ -12,7 +12,7 @@ not read files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -94,6 +94,11 @@ class Patches:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def stacked(channels: Sequence[Patches]) -> Patches:
+    """The same cells in several channels as one: ``images`` are (N, C, size, size)."""
+    return replace(channels[0], images=np.stack([one.images for one in channels], axis=1))
 
 
 def cut(

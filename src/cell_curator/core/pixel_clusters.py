@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
+from cell_curator.core.grey_levels import length
 from cell_curator.core.jobs import UserError
 from cell_curator.core.parameters import Parameters, parameter
 
@@ -167,7 +168,7 @@ def _describe(grey: Grey, scale: float) -> NDArray[np.float32]:
     mean = blurred(grey, scale)
     variance = blurred(grey * grey, scale) - mean * mean
     smooth = blurred(grey, min(1.0, scale))
-    slope = cv2.magnitude(cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1)) / 32
+    slope = length(cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1)) / 32
     return np.stack([mean, np.sqrt(np.maximum(variance, 0.0)), blurred(slope, scale)], axis=-1)
 
 

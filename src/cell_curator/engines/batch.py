@@ -1,7 +1,7 @@
 """Find the cells in a folder of images and write one label image for each.
 
-One image after another, in this process. The networks are behind `segmenter`; what belongs to
-a project is in `workflow`.
+One image after the other, or many at once by a crew. The networks are behind `segmenter`; what belongs to
+a project is in `searching`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.jobs import Job, Progress, scaled
+from cell_curator.core.jobs import ALONE, Crew, Job, Progress, scaled
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import Recipe
 from cell_curator.engines.segmenter import (
@@ -46,6 +46,7 @@ def segment_folder(
     params: SegmentParameters,
     recipe: Recipe,
     stack: StackParameters | None = None,
+    crew: Crew = ALONE,
 ) -> Job[SegmentReport]:
     """Write ``<stem>.tif`` with integer labels (0 = background) for every image; of a stack a stack of labels.
 
@@ -65,22 +66,40 @@ def segment_folder(
     cells: dict[str, int] = {}
     diameters: dict[str, float] = {}
     notes: dict[str, tuple[str, ...]] = {}
+    how = {"params": params, "recipe": recipe, "stack": stack or StackParameters()}
 
-    def one(source: Source, target: Path) -> Job[None]:
-        info = read_info(source.path)
-        found: Segmentation | Stack
-        if info.axis:
-            found, count = yield from _stack(info, params, recipe, stack or StackParameters())
-        else:
-            found, info = yield from _single(source.path, params, recipe)
-            count = found.count
-        write_labels(target, found.labels, pixel_size_um=info.pixel_size_um, axis=info.axis)
-        cells[source.stem] = count
-        diameters[source.stem] = float(found.diameter)
-        notes[source.stem] = (*info.notes, *found.notes)
+    def one(source: Source, target: Path) -> Job[SegmentedFile]:
+        return crew.call(f"{__name__}:segment_file", path=source.path, target=target, **how)
 
-    report = yield from convert(images, out, one)
+    def take(source: Source, made: SegmentedFile) -> None:
+        cells[source.stem], diameters[source.stem], notes[source.stem] = made.cells, made.diameter_px, made.notes
+
+    report = yield from convert(images, out, one, take, crew)
     return SegmentReport(report, cells, diameters, notes)
+
+
+@dataclass(frozen=True)
+class SegmentedFile:
+    """Number of cells in one file, their diameter (px), and lines for the user."""
+
+    cells: int
+    diameter_px: float
+    notes: tuple[str, ...]
+
+
+def segment_file(
+    path: Path, target: Path, params: SegmentParameters, recipe: Recipe, stack: StackParameters
+) -> Job[SegmentedFile]:
+    """Write the labels of one image or stack."""
+    info = read_info(path)
+    found: Segmentation | Stack
+    if info.axis:
+        found, count = yield from _stack(info, params, recipe, stack)
+    else:
+        found, info = yield from _single(path, params, recipe)
+        count = found.count
+    write_labels(target, found.labels, pixel_size_um=info.pixel_size_um, axis=info.axis)
+    return SegmentedFile(count, float(found.diameter), (*info.notes, *found.notes))
 
 
 def _single(path: Path, params: SegmentParameters, recipe: Recipe) -> Job[tuple[Segmentation, ImageInfo]]:

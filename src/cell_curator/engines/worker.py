@@ -10,7 +10,6 @@ This module schedules nothing: one worker, one job at a time.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -26,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.jobs import inline as inline
 
 HEARTBEAT = 0.1
 """Seconds between two yields at most: the longest a click on Cancel waits."""
@@ -56,17 +56,6 @@ class _Failure:
 
     message: str
     details: str = ""
-
-
-def inline(target: str, /, **kwargs: Any) -> Job[Any]:
-    """Import the generator function ``"module:function"`` and run it in this process.
-
-    Raises
-    ------
-    ValueError
-        If ``target`` does not name an importable function.
-    """
-    return (yield from _resolve(target)(**kwargs))
 
 
 class Worker:
@@ -157,7 +146,7 @@ class Worker:
             self._process = context.Process(
                 target=_serve, args=(theirs, self._paths), name="cell-curator-worker", daemon=True
             )
-            with _blank_main(), _may_have_children():
+            with blank_main(), _may_have_children():
                 self._process.start()
             theirs.close()
             self._pipe = ours
@@ -207,17 +196,8 @@ def _unpacked(message: Any) -> Any:
     raise UserError(message.message)
 
 
-def _resolve(target: str) -> Callable[..., Job[Any]]:
-    module, _, name = target.partition(":")
-    try:
-        function: Callable[..., Job[Any]] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{target!r} is no 'module:function' that can be imported: {error}") from error
-    return function
-
-
 @contextmanager
-def _blank_main() -> Iterator[None]:
+def blank_main() -> Iterator[None]:
     """Hide the program's main module while a process is spawned.
 
     The child would run it again: slow for napari, and a script that opens a viewer without asking

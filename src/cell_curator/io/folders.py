@@ -1,7 +1,7 @@
 """A folder of images in, a folder of files out: the common frame of the commands for many images.
 
-Finds the images, keeps their sub-folders, reports a bad file and goes on with the next. What
-is done to each image is the caller's; so is anything that a project remembers.
+Finds the images, keeps their sub-folders, reports a bad file and goes on with the next; by a crew many files are in
+hand at once. What is done to each image is the caller's; so is anything that a project remembers.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
+from cell_curator.core.jobs import ALONE, Crew, Job, Progress, UserError, each, retried, scaled, together
 from cell_curator.core.orientation import common_angle, turn_labels_back
 from cell_curator.core.preprocess import prepare, vote
 from cell_curator.core.recipe import Recipe
@@ -25,6 +27,11 @@ from cell_curator.io.atomic import write_error
 from cell_curator.io.images import find_images, natural_key, read_image, read_info, write_tiff
 from cell_curator.io.labels import check_shape, read_labels, write_labels
 from cell_curator.io.recipes import read_turns, write_recipe
+
+V = TypeVar("V")
+
+ERRORS = "errors.csv"
+"""File that says which images failed and why; there only if some did."""
 
 _VOTING = 0.3  # share of the work that finding common angles is
 _LABEL_SUFFIXES = (".tif", ".tiff", ".png")
@@ -88,9 +95,15 @@ def sources(images: Path | str) -> list[Source]:
 
 
 def convert(
-    images: Path | str, out: Path | str, work: Callable[[Source, Path], Job[Any]], suffix: str = ".tif"
+    images: Path | str,
+    out: Path | str,
+    work: Callable[[Source, Path], Job[V]],
+    take: Callable[[Source, V], object] = lambda *_: None,
+    crew: Crew = ALONE,
 ) -> Job[FolderReport]:
     """Do ``work(source, target)`` for every image; targets mirror the sub-folders under ``out``.
+
+    ``take`` is given what came of each, in the order of the images. What failed is said in errors.csv.
 
     Raises
     ------
@@ -98,35 +111,57 @@ def convert(
         ``out`` is (inside) the folder of images, so that originals could be overwritten; it
         cannot be written; or there are no images.
     """
-    found, out = sources(images), _result_folder(images, out)
-    return (yield from _convert(found, out, work, suffix))
+    found, out = sources(images), result_folder(images, out)
+    return (yield from _convert(found, out, work, take, crew))
 
 
 def _convert(
-    found: Sequence[Source], out: Path, work: Callable[[Source, Path], Job[Any]], suffix: str = ".tif"
+    found: Sequence[Source],
+    out: Path,
+    work: Callable[[Source, Path], Job[V]],
+    take: Callable[[Source, V], object],
+    crew: Crew = ALONE,
 ) -> Job[FolderReport]:
     failed: list[tuple[str, str]] = []
     taken: dict[str, Path] = {}
 
-    def one(source: Source) -> Job[None]:
+    def one(source: Source) -> Job[V]:
         first = taken.setdefault(source.stem.casefold(), source.path)
         if first != source.path:
             raise UserError(f"{source.path}: has the same name as {first.name}; rename one of them")
-        target = out / (source.stem + suffix)
+        target = out / f"{source.stem}.tif"
         make_folder(target.parent)
-        yield from work(source, target)
+        return (yield from retried(partial(work, source, target)))
 
     def note(source: Source, error: UserError) -> None:
         if _disk_full(error):  # every further file would fail the same way
             raise error
         failed.append((str(source.path), str(error)))
 
-    yield from each(found, one, name=lambda source: source.stem, failed=note)
+    yield from together(found, one, take, at_once=crew.at_once, name=lambda source: source.stem, failed=note)
+    note_failures(out, failed)
     bad = {path for path, _ in failed}
     return FolderReport(tuple(s.stem for s in found if str(s.path) not in bad), tuple(failed))
 
 
-def preprocess_folder(images: Path | str, out: Path | str, recipe: Recipe) -> Job[FolderReport]:
+def note_failures(out: Path, failed: Sequence[tuple[str, str]]) -> None:
+    """Write errors.csv; if nothing failed, take away that of an earlier run: what failed then is done now.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written.
+    """
+    from cell_curator.io.formats.csv import write_errors  # which is built on this module
+
+    if failed:
+        write_errors(out / ERRORS, failed)
+    else:
+        with suppress(OSError):
+            (out / ERRORS).unlink(missing_ok=True)
+
+
+def preprocess_folder(images: Path | str, out: Path | str, recipe: Recipe, crew: Crew = ALONE) -> Job[FolderReport]:
     """Write each image prepared, turned, as float32 in 0..1, and ``recipe.json`` beside them.
 
     Where the recipe asks for one angle for all, every image is read twice, and those of one folder
@@ -137,46 +172,72 @@ def preprocess_folder(images: Path | str, out: Path | str, recipe: Recipe) -> Jo
     UserError
         As `convert`.
     """
-    found, out = sources(images), _result_folder(images, out)
-    shared = (yield from scaled(_shared_angles(found, recipe), 0.0, _VOTING)) if recipe.rotate.votes else {}
+    found, out = sources(images), result_folder(images, out)
+    shared = (yield from scaled(_shared_angles(found, recipe, crew), 0.0, _VOTING)) if recipe.rotate.votes else {}
     angles: dict[str, float] = {}
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def one(source: Source, target: Path) -> Job[None]:
-        info, angle, own = read_info(source.path), shared.get(source.path.parent), recipe
-        if info.axis and angle is None and recipe.rotate.enabled and recipe.rotate.method != "fixed":
-            angle = common_angle(_votes(source.path, recipe)) or 0.0
-        if angle is not None:
-            own = recipe.turned_by(angle)
-        turned = []
-        for index, plane in enumerate(info.numbers):
-            yield Progress(index / info.planes, f"plane {index + 1}" if info.axis else "preparing")
-            prepared = prepare(read_image(source.path, plane), own)
-            turned.append(prepared.turned())
-        pixels = np.stack(turned) if info.axis else turned[0]
-        write_tiff(target, pixels, pixel_size_um=info.pixel_size_um, axis=info.axis or "C")
-        angles[source.stem], shapes[source.stem] = prepared.angle_deg, prepared.image.shape
+    def one(source: Source, target: Path) -> Job[tuple[float, tuple[int, ...]]]:
+        angle = shared.get(source.path.parent)
+        return crew.call(f"{__name__}:prepare_file", path=source.path, target=target, recipe=recipe, angle=angle)
 
-    report = yield from scaled(_convert(found, out, one), _VOTING if recipe.rotate.votes else 0.0, 1.0)
+    def take(source: Source, made: tuple[float, tuple[int, ...]]) -> None:
+        angles[source.stem], shapes[source.stem] = made
+
+    report = yield from scaled(_convert(found, out, one, take, crew), _VOTING if recipe.rotate.votes else 0.0, 1.0)
     write_recipe(out / "recipe.json", recipe, angles, shapes)
     return report
 
 
-def _shared_angles(found: Sequence[Source], recipe: Recipe) -> Job[dict[Path, float]]:
+def prepare_file(path: Path, target: Path, recipe: Recipe, angle: float | None) -> Job[tuple[float, tuple[int, ...]]]:
+    """Write one image or stack prepared and turned; returns the turn in degrees and the size before it.
+
+    ``angle`` is that of all images of the folder; None leaves it to the recipe, with one for all planes of a stack.
+    """
+    info, own = read_info(path), recipe
+    if info.axis and angle is None and recipe.rotate.enabled and recipe.rotate.method != "fixed":
+        angle = common_angle(_votes(path, recipe)) or 0.0
+    if angle is not None:
+        own = recipe.turned_by(angle)
+    turned = []
+    for index, plane in enumerate(info.numbers):
+        yield Progress(index / info.planes, f"plane {index + 1}" if info.axis else "preparing")
+        prepared = prepare(read_image(path, plane), own)
+        turned.append(prepared.turned())
+    pixels = np.stack(turned) if info.axis else turned[0]
+    write_tiff(target, pixels, pixel_size_um=info.pixel_size_um, axis=info.axis or "C")
+    return prepared.angle_deg, prepared.image.shape
+
+
+def _shared_angles(found: Sequence[Source], recipe: Recipe, crew: Crew) -> Job[dict[Path, float]]:
     """The common angle of each folder in which any image shows grooves. Bad files do not vote."""
     angles: dict[Path, list[float]] = {}
 
-    def one(source: Source) -> Job[None]:
-        angles.setdefault(source.path.parent, []).extend(_votes(source.path, recipe))
-        yield from ()
+    def one(source: Source) -> Job[list[float]]:
+        return crew.call(f"{__name__}:ballots", path=source.path, recipe=recipe)
 
-    yield from each(found, one, name=lambda source: f"angle of {source.stem}", failed=lambda *_: None)
+    def take(source: Source, votes: list[float]) -> None:
+        angles.setdefault(source.path.parent, []).extend(votes)
+
+    yield from together(
+        found,
+        one,
+        take,
+        at_once=crew.at_once,
+        name=lambda source: f"angle of {source.stem}",
+        failed=lambda *_: None,  # said when it is this image's turn to be prepared
+    )
     common = {folder: common_angle(votes) for folder, votes in angles.items()}
     return {folder: angle for folder, angle in common.items() if angle is not None}
 
 
-def _votes(path: Path, recipe: Recipe) -> list[float]:
+def ballots(path: Path, recipe: Recipe) -> Job[list[float]]:
     """The turn that each plane of a file asks for, if any."""
+    yield Progress(0.0)
+    return _votes(path, recipe)
+
+
+def _votes(path: Path, recipe: Recipe) -> list[float]:
     votes = [vote(read_image(path, plane), recipe) for plane in read_info(path).numbers]
     return [angle for angle in votes if angle is not None]
 
@@ -214,7 +275,7 @@ def restore_folder(masks: Path | str, recipe: Path | str, out: Path | str) -> Jo
         write_labels(target, turn_labels_back(labels, turn.angle_deg))
         yield from ()
 
-    return (yield from _convert(found, _result_folder(masks, out), one))
+    return (yield from _convert(found, result_folder(masks, out), one, lambda *_: None))
 
 
 def evaluate_folders(predicted: Path | str, truth: Path | str) -> Job[Evaluation]:
@@ -295,8 +356,14 @@ def _size(labels: NDArray[Any]) -> str:
     return " × ".join(str(side) for side in reversed(labels.shape))
 
 
-def _result_folder(images: Path | str, out: Path | str) -> Path:
-    """The folder for results, made, and not where the originals are."""
+def result_folder(images: Path | str, out: Path | str) -> Path:
+    """The folder for results, made, and not where the originals are.
+
+    Raises
+    ------
+    UserError
+        As `convert`.
+    """
     images, out = Path(images), Path(out)
     folder = (images.parent if images.is_file() else images).resolve()
     if out.resolve() == folder or (images.is_dir() and folder in out.resolve().parents):
