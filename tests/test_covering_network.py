@@ -186,10 +186,10 @@ def test_one_image_has_the_numbers_of_the_table(session, model: Path, tmp_path: 
     method = {"masks": None, "kmeans": KmeansParameters(trim_px=1, k=2), "unet": UnetCover(model=str(model))}[way]
     report = drive(cover_project(session, tmp_path / "out", SAY, method))
     for record, row in zip(session.images, report.rows, strict=True):
-        mask, one = drive(cover_image(session, record.image_id, SAY, method))
+        made, one = drive(cover_image(session, record.image_id, SAY, method))
         assert one == row
-        assert one.cover.percent == pytest.approx(100 * mask.mean())
-        assert mask.shape == record.shape[1:]
+        assert one.cover.percent == pytest.approx(100 * made.mask.mean())
+        assert made.mask.shape == record.shape[1:]
 
 
 def test_models_that_can_do_it_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,8 @@ def cover_project(
     card = card_of(method.model, session) if isinstance(method, UnetCover) else None
 
     def one(record: ImageRecord) -> Job[None]:
-        mask, row = yield from _in_project(session, record, say, method, card)
+        made, row = yield from _in_project(session, record, say, method, card)
+        mask = made.mask
         rows[record.image_id] = row
         if method is None:
             return
@@ -242,8 +243,8 @@ def cover_project(
 
 def cover_image(
     session: Session, image_id: int, say: ConfluencyParameters, method: CoverMethod | None = None
-) -> Job[tuple[NDArray[np.bool_], CoverRow]]:
-    """What is covered of one image of a project ``(Y, X)``, and the numbers of it, not corrected.
+) -> Job[tuple[Covered, CoverRow]]:
+    """What is covered of one image of a project, and the numbers of it, not corrected.
 
     Without a method it is the union of the cells that count, see `core.clean`. k-means looks at the channel that the
     recipe chooses, a network at what it learned from. The count is that of the cells of the project, where it has
@@ -260,7 +261,7 @@ def cover_image(
 
 def _in_project(
     session: Session, record: ImageRecord, say: ConfluencyParameters, method: CoverMethod | None, card: ModelCard | None
-) -> Job[tuple[NDArray[np.bool_], CoverRow]]:
+) -> Job[tuple[Covered, CoverRow]]:
     yield Progress(0.0)
     number, cells = record.image_id, _counting(session, record.image_id)
     if method is None:
@@ -282,7 +283,7 @@ def _in_project(
     found = confluency(made.mask, record.pixel_size_um, count=count, params=say)
     time = float(record.plane) if record.axis == "T" else time_in(record.name)
     plane = record.plane if record.axis else None
-    return made.mask, CoverRow(record.name, record.condition, time, plane, found, found.percent, made.note)
+    return made, CoverRow(record.name, record.condition, time, plane, found, found.percent, made.note)
 
 
 def _counting(session: Session, image_id: int) -> list[int]:

@@ -12,11 +12,12 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
 from cell_curator.confluency import CoverRow
-from cell_curator.core.confluency import ConfluencyParameters, confluency
+from cell_curator.core.confluency import ConfluencyParameters, UnetCover, confluency
 from cell_curator.core.jobs import Progress, drive
-from cell_curator.core.pixel_clusters import KmeansParameters, cluster_pixels
+from cell_curator.core.pixel_clusters import KmeansParameters, cleaned, cluster_pixels
 from cell_curator.core.regions import REVIEWED
 from cell_curator.core.steps import select_channel
+from cell_curator.covering import Covered
 from cell_curator.io.tiff import write_tiff
 from cell_curator.link.confluency import COVERED, GROUPS
 from cell_curator.marking import mark
@@ -165,7 +166,8 @@ def test_a_network_measures_when_asked(dock, dishes, qtbot, wait_for_job, viewer
         assert method.model == "area"
         yield Progress(0.5)
         mask = truth[session.image(image_id).name] > 0
-        return mask, CoverRow("", "", None, None, confluency(mask, params=say), 0.0)
+        made = Covered(mask, score=np.where(mask, 0.9, 0.2).astype(np.float32))
+        return made, CoverRow("", "", None, None, confluency(mask, params=say), 0.0)
 
     monkeypatch.setattr("cell_curator.confluency.cover_image", answer)
     monkeypatch.setattr("cell_curator.covering.models", lambda _session: [SimpleNamespace(name="area")])
@@ -173,8 +175,14 @@ def test_a_network_measures_when_asked(dock, dishes, qtbot, wait_for_job, viewer
     assert not dock.settings.none.isVisible()
     QTest.mouseClick(dock.settings.measure, LEFT)
     wait_for_job()
-    mask = truth[session.image(session.current_image).name] > 0
-    assert dock.percent.text() == f"{100 * mask.mean():.1f} % covered"
+    mask = cleaned(truth[session.image(session.current_image).name] > 0, UnetCover())
+    covered = f"{100 * mask.mean():.1f} % covered"
+    qtbot.waitUntil(lambda: dock.percent.text() == covered)
+    threshold = dock.settings.unet.control("threshold").spin
+    threshold.setValue(0.1)  # nothing needs to be looked at again
+    qtbot.waitUntil(lambda: dock.percent.text().startswith("100.0 % covered"))
+    threshold.setValue(0.5)
+    qtbot.waitUntil(lambda: dock.percent.text() == covered)
     np.testing.assert_array_equal(viewer.layers[COVERED].data > 0, mask)
     session.show_image(session.images[1].image_id)
     qtbot.waitUntil(lambda: dock.percent.text() == "Not measured yet")

@@ -16,7 +16,7 @@ from cell_curator.core.regions import REVIEWED
 from cell_curator.link.confluency import CoverLayers
 from cell_curator.widgets.confluency_all import AllCovers, save_tables
 from cell_curator.widgets.confluency_groups import MOST
-from cell_curator.widgets.confluency_live import LiveCover, Shown, small
+from cell_curator.widgets.confluency_live import Judged, LiveCover, Shown
 from cell_curator.widgets.confluency_results import facts
 from cell_curator.widgets.confluency_settings import CELLS, KMEANS, METHODS, UNET, CoverSettings
 from cell_curator.widgets.controls import Fold, NumberEdit, push_button, side_by_side, stacked
@@ -24,9 +24,7 @@ from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from cell_curator.covering import Covered
     from cell_curator.session import Session
 
 FOLDER = "confluency"
@@ -56,7 +54,7 @@ class ConfluencyDock(Dock):
     _layers: CoverLayers | None = None
     _report: confluency.CoverReport | None = None
     _measured: tuple[Any, ...] = ()
-    _seen: tuple[Any, Shown] | None = None
+    _seen: tuple[Any, Covered] | None = None
 
     def build(self) -> None:
         """Method, groups and settings, the number, then all images."""
@@ -186,8 +184,8 @@ class ConfluencyDock(Dock):
         self.pixel.set_value(session.image(session.current_image).pixel_size_um or 0.0)
         if method == UNET:
             self.live.stop()
-            if self._seen is not None and self._seen[0] == self._network_setting(session):
-                self._shown(self._seen[1])
+            if self._seen is not None and self._seen[0] == self._looked_with(session):
+                self.live.request(Judged(self._seen[1], self.settings.unet.value()), self.say.value())
                 return
             self._layers.remove()
             first = "Measure this image (M), or all images." if self.settings.has_network else ""
@@ -195,7 +193,7 @@ class ConfluencyDock(Dock):
             return
         if "covered" not in self.percent.text():
             self._say("Looking…", "")
-        self.live.request(self.settings.value(), self.say.value())
+        self.live.request(self.settings.kmeans.value() if method == KMEANS else None, self.say.value())
 
     def _measure(self) -> None:
         """Let the network look at the image on screen."""
@@ -210,20 +208,17 @@ class ConfluencyDock(Dock):
         job = partial(confluency.cover_image, session, image_id, self.say.value(), self.settings.value())
         self.run("Measuring this image", job, partial(self._measured_one, image_id))
 
-    def _measured_one(self, image_id: int, made: tuple[NDArray[np.bool_], confluency.CoverRow]) -> str:
+    def _measured_one(self, image_id: int, made: tuple[Covered, confluency.CoverRow]) -> str:
         session = self.session
         if session is not None and session.current_image == image_id and self.settings.method == UNET:
-            mask, row = made
-            shown = Shown(image_id, row.cover, small(mask), None, None, whole=True)
-            self._seen = self._network_setting(session), shown
+            self._seen = self._looked_with(session), made[0]
             self._look()
         return made[1].note
 
-    def _network_setting(self, session: Session) -> tuple[Any, ...]:
-        """What the numbers of a network depend on."""
-        image_id = session.current_image
-        size = None if image_id is None else session.image(image_id).pixel_size_um
-        return image_id, size, self.settings.value(), self.say.value()
+    def _looked_with(self, session: Session) -> tuple[Any, ...]:
+        """What the network has to look again for; the threshold is not among it."""
+        params = self.settings.unet.value()
+        return session.current_image, params.model, params.looks
 
     def _say(self, number: str, about: str) -> None:
         self.percent.setText(number)

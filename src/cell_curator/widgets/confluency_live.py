@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from cell_curator.core.confluency import Confluency, ConfluencyParameters, confluency, union_of_masks
-from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, cluster_pixels, preview
+from cell_curator.core.confluency import Confluency, ConfluencyParameters, UnetCover, confluency, union_of_masks
+from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, cleaned, cluster_pixels, preview
 from cell_curator.core.steps import select_channel
+from cell_curator.covering import Covered
 from cell_curator.widgets.live import in_words
 from cell_curator.widgets.workbench import Workbench
 
@@ -28,6 +29,18 @@ _REST_MS = 300
 _QUICK_PX = 400
 _SHOWN_PX = 2048
 _WHOLE_PX = 36_000_000  # a larger image is judged by its smaller copy until all images are
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a network made of the image on screen, and where it is to be cut; that needs no second look."""
+
+    made: Covered
+    params: UnetCover
+
+
+Asked = KmeansParameters | Judged | None
+"""How the image is covered; None: by its cells."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +71,14 @@ class LiveCover(QObject):
         self._bench = bench
         self._asked = self._whole = 0
         self._busy = False
-        self._wanted: tuple[KmeansParameters | None, ConfluencyParameters] | None = None
+        self._wanted: tuple[Asked, ConfluencyParameters] | None = None
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
         self._rest.timeout.connect(self._on_rest)
 
-    def request(self, params: KmeansParameters | None, say: ConfluencyParameters) -> None:
-        """Show what k-means makes of the image on screen, or, without ``params``, what its cells cover."""
+    def request(self, params: Asked, say: ConfluencyParameters) -> None:
+        """Show what k-means or a network makes of the image on screen, or, without ``params``, what its cells cover."""
         self._wanted = params, say
         self._asked += 1
         self._rest.start()
@@ -118,9 +131,7 @@ class LiveCover(QObject):
             self.shown.emit(made)
 
 
-def _covered(
-    session: Session, image_id: int, params: KmeansParameters | None, say: ConfluencyParameters, *, quick: bool
-) -> Shown | str:
+def _covered(session: Session, image_id: int, params: Asked, say: ConfluencyParameters, *, quick: bool) -> Shown | str:
     def work() -> Shown:
         size = session.image(image_id).pixel_size_um
         counting = session.counting_cells()
@@ -128,6 +139,11 @@ def _covered(
         if params is None:
             mask = union_of_masks(session.label_view(image_id), cells)
             found = confluency(mask, size, count=len(cells), params=say)
+            return Shown(image_id, found, small(mask), None, None, whole=True)
+        if isinstance(params, Judged):
+            assert params.made.score is not None
+            mask = cleaned(params.made.score, params.params)
+            found = confluency(mask, size, count=len(cells) or params.made.count, params=say)
             return Shown(image_id, found, small(mask), None, None, whole=True)
         grey = select_channel(session.pixels(image_id), session.recipe_for(image_id).channel)
         if quick or grey.size > _WHOLE_PX:
