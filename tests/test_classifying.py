@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cell_curator.classifying import predict, train
+from cell_curator.classifying import FOLDER, newest, predict, train
 from cell_curator.cli import app
 from cell_curator.core import type_classifier
 from cell_curator.core.cell_types import CellTypes, by_hand
@@ -262,6 +263,21 @@ def test_typing_is_replayed(two_kinds, tmp_path):
         assert actions.count("predict types") == 1
     finally:
         again.close()
+
+
+def test_the_newest_model_is_taken_up_again(two_kinds):
+    """What was learned is there when the project is opened the next day; a damaged file is passed over."""
+    assert newest(two_kinds) is None
+    first, _ = drive(train(two_kinds, "conditions"))
+    two_kinds.put(TypeParameters(seed=7))
+    second, _ = drive(train(two_kinds, "conditions"))
+    assert first.digest != second.digest
+    assert newest(two_kinds).digest == second.digest
+    time.sleep(0.01)
+    drive(predict(two_kinds, first))
+    assert newest(two_kinds).digest == first.digest
+    (two_kinds.folder / FOLDER / f"{first.digest}.json").write_text("{")
+    assert newest(two_kinds).digest == second.digest
 
 
 def test_a_model_is_written_whole_and_read_back(two_kinds, tmp_path):

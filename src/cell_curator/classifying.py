@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +30,7 @@ from cell_curator.core.type_patches import PatchModel, factor_of, pictures
 from cell_curator.io.folders import make_folder
 from cell_curator.io.formats.coco_types import read_typed
 from cell_curator.io.images import read_image
-from cell_curator.io.type_models import write_type_model
+from cell_curator.io.type_models import read_type_model, write_type_model
 from cell_curator.map_store import map_network
 from cell_curator.measured_channel import measured_channel
 from cell_curator.remeasuring import remeasure
@@ -93,8 +94,9 @@ def train(session: Session, source: Source = "cells") -> Job[tuple[TypeModel | P
         table, place = _shown(session, rows, params.figures, params.use_map)
         job = train_types(table, types, units, params)
     model, scores = yield from scaled(job, 0.3, 1.0)
-    about = {"learned_from": source, "images": int(rows["image"].nunique()), "map": place}
-    return _described(model, about), scores
+    made = _described(model, {"learned_from": source, "images": int(rows["image"].nunique()), "map": place})
+    _kept(session, made)
+    return made, scores
 
 
 def train_coco(
@@ -160,10 +162,7 @@ def predict(session: Session, model: TypeModel | PatchModel, at_least: float | N
         raise UserError("there are no cells yet; find cells first")
     likely = yield from scaled(_likely(session, model), 0.0, 0.9)
     rows = session.cells.frame
-    make_folder(session.folder / FOLDER)
-    kept = session.folder / FOLDER / f"{model.digest}.json"
-    if not kept.is_file():
-        write_type_model(kept, model)
+    kept = _kept(session, model)
     bound = session.get(TypeParameters).at_least if at_least is None else at_least
     count = take_prediction(session, likely, bound, {"model": str(kept.resolve())})
     hand = int(by_hand(session.cells.frame).sum())
@@ -172,6 +171,26 @@ def predict(session: Session, model: TypeModel | PatchModel, at_least: float | N
     if unsure:
         parts.append(f"{unsure} less sure than {bound:.0%} have none")
     return Predicted(count, hand, unsure, tally(session.cells.frame, session.get(CellTypes)), "; ".join(parts))
+
+
+def newest(session: Session) -> TypeModel | PatchModel | None:
+    """The model that was learned or used last in the project; None if there is none that can be read."""
+    kept = sorted((session.folder / FOLDER).glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in kept:
+        with suppress(UserError):
+            return read_type_model(file)
+    return None
+
+
+def _kept(session: Session, model: TypeModel | PatchModel) -> Path:
+    """The file of the model in the project, as the newest of them."""
+    make_folder(session.folder / FOLDER)
+    file = session.folder / FOLDER / f"{model.digest}.json"
+    if file.is_file():
+        file.touch()
+    else:
+        write_type_model(file, model)
+    return file
 
 
 def _likely(session: Session, model: TypeModel | PatchModel) -> Job[pd.DataFrame]:

@@ -190,6 +190,15 @@ def test_a_network_measures_when_asked(dock, dishes, qtbot, wait_for_job, viewer
     qtbot.waitUntil(lambda: "covered" in dock.percent.text())
 
 
+def test_the_method_is_kept_with_the_project(dock, dishes, bench, qtbot):
+    session, _ = dishes
+    QTest.keyClick(dock, Qt.Key.Key_3, Qt.KeyboardModifier.AltModifier)
+    qtbot.waitUntil(lambda: session.setting("cover method") == "masks")
+    dock.settings.methods["kmeans"].setChecked(True)
+    dock.settings.show_session(session)
+    assert dock.settings.method == "masks"
+
+
 def test_regions_drawn_by_hand_correct_the_numbers(dock, dishes, qtbot, wait_for_job):
     session, truth = dishes
     for record in session.images:

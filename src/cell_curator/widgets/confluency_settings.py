@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from cell_curator import covering
 from cell_curator.core.confluency import UnetCover
 from cell_curator.core.pixel_clusters import KmeansParameters
+from cell_curator.io.project import Change
 from cell_curator.widgets.confluency_groups import AUTO, GroupButtons
 from cell_curator.widgets.controls import push_button, stacked, tool_row
 from cell_curator.widgets.form import ParametersForm
@@ -25,6 +26,9 @@ METHODS = (
     (UNET, "U-Net", "A network that learned what cells look like, from regions that you drew", "Alt+2"),
     (CELLS, "Cells found", "What the cells that were found, and count, cover together", "Alt+3"),
 )
+_METHOD = "cover method"
+"""Setting of a project."""
+
 _NO_MODEL = (
     "No U-Net has learned here yet. Draw the cells of a few regions and mark them as reviewed (Teach tab); in the "
     "Segment tab choose a “new-unet” model; then start a round in Teach."
@@ -83,6 +87,7 @@ class CoverSettings(QWidget):
         """Show the project's settings."""
         for form, model in ((self.kmeans, KmeansParameters), (self.unet, UnetCover)):
             form.set_value(session.get(model))
+        self.methods.get(session.setting(_METHOD), self.methods[KMEANS]).setChecked(True)
         self.offer_models(session)
 
     def offer_models(self, session: Session) -> None:
@@ -96,6 +101,8 @@ class CoverSettings(QWidget):
         """Keep the settings with the project."""
         session.put(self.kmeans.value())
         session.put(self.unet.value())
+        if session.setting(_METHOD) != self.method:
+            session.commit(Change(settings={_METHOD: self.method}))
 
     def show_settings(self, session: Session, name: str) -> bool:
         """Follow settings of this name that were changed elsewhere; whether they were."""

@@ -128,7 +128,7 @@ class TypesDock(Dock):
 
     def opened(self, session: Session, links: Connections) -> None:
         """Show this project's types."""
-        self._model = None
+        self._model = classifying.newest(session)
         self.walk.begin()
         self.scores.hide()
         self.learning.show_session(session)
