@@ -32,7 +32,8 @@ from cell_curator.engines.segmenter import (
     source_image,
 )
 from cell_curator.engines.volumes import Stack, StackParameters, segment_stack
-from cell_curator.io.images import read_image
+from cell_curator.io.blocks import open_image
+from cell_curator.io.records import ImageRecord
 from cell_curator.measured_channel import of_rule
 
 
@@ -53,17 +54,22 @@ class Looked:
     measured: pd.DataFrame | None = None
 
 
-def read_pixels(path: Path, plane: int | None) -> NDArray[Any]:
-    """An image of a project, ``(C, Y, X)`` in the file's dtype.
+def where(record: ImageRecord) -> dict[str, Any]:
+    """How an image is found by the functions below."""
+    return {"path": record.path, "plane": record.plane if record.axis else None}
+
+
+def read_pixels(path: Path, plane: int | None) -> Any:
+    """An image of a project, ``(C, Y, X)`` in the file's dtype; a large one is a `core.lazy.Lazy`.
 
     Raises
     ------
     UserError
-        It is not where it was, or as `io.images.read_image`.
+        It is not where it was, or as `io.blocks.open_image`.
     """
     if not path.exists():
         raise UserError(f"{path}: the image is no longer there; move it back, or point to its new place (Images tab)")
-    return read_image(path, plane)
+    return open_image(path, plane)
 
 
 def ready(path: Path, plane: int | None, recipe: Recipe) -> Job[Readied]:
@@ -141,9 +147,12 @@ def patches_of(
     values: Sequence[int],
     params: PatchParameters,
 ) -> Job[Patches]:
-    """Cut these cells out of one image; ``recipes``: the prepared image alone, or also each of its channels.
+    """Cut these cells out of one image.
 
-    The first recipe gives the turn; if there are more, they give the channels.
+    Parameters
+    ----------
+    recipes
+        The first gives the turn, and the picture if it is the only one; of more, each of the others gives a channel.
     """
     yield Progress(0.0, "cutting patches")
     pixels = read_pixels(path, plane)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cell_curator.core.jobs import Job, UserError, each
+from cell_curator.core.large_cells import measure_lazily
+from cell_curator.core.lazy import Lazy
 from cell_curator.core.measure import MEASURED, measure
 from cell_curator.io.project import Change
 from cell_curator.measured_channel import channel_rule, measured_channel
@@ -35,7 +37,10 @@ def remeasure(session: Session) -> Job[tuple[str, ...]]:
         pixels = measured_channel(session, session.pixels(image_id))
         with session.lock:  # what is measured and what is stored are the same labels
             rows = session.cells.of_image(image_id)
-            measured = measure(session.label_view(image_id), pixels).reindex(rows["label"])
+            labels = session.label_view(image_id)
+            large = isinstance(labels, Lazy)
+            measured = measure_lazily(labels, pixels, rows) if large else measure(labels, pixels)
+            measured = measured.reindex(rows["label"])
             there = measured["area"].notna().to_numpy()
             values = {name: measured[name].to_numpy()[there] for name in MEASURED}
             session.commit(

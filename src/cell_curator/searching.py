@@ -18,6 +18,7 @@ import numpy as np
 from cell_curator.adding import title_of
 from cell_curator.adopting import adopt, adopt_stack
 from cell_curator.core.jobs import ALONE, Job, Progress, UserError, retried, scaled, together
+from cell_curator.core.lazy import is_large
 from cell_curator.core.orientation import common_angle
 from cell_curator.core.preprocess import vote
 from cell_curator.core.recipe import Recipe
@@ -28,8 +29,9 @@ from cell_curator.engines.volumes import Stack, StackParameters, check_stack
 from cell_curator.io.project import Change
 from cell_curator.io.records import ImageRecord
 from cell_curator.kept_flows import ON_DISK, forget, keep
+from cell_curator.large_images import check_searchable, search_image
 from cell_curator.measured_channel import channel_rule
-from cell_curator.one_image import Looked, Readied
+from cell_curator.one_image import Looked, Readied, where
 from cell_curator.project_models import recipe_note, resolved
 from cell_curator.resuming import cells_key
 from cell_curator.series import check_complete, files, join
@@ -79,11 +81,6 @@ def _readied(session: Session, record: ImageRecord, recipe: Recipe) -> Job[Readi
         return made
     prepared = session.prepare(record.image_id, recipe)
     return Readied(prepared.angle_deg, prepared.notes)
-
-
-def where(record: ImageRecord) -> dict[str, Any]:
-    """How a worker finds an image."""
-    return {"path": record.path, "plane": record.plane if record.axis else None}
 
 
 def _prepared(session: Session, image_id: int, made: Readied, recipe: Recipe) -> tuple[str, ...]:
@@ -220,6 +217,9 @@ def _search(
     ``known`` is what earlier planes told of the cells' size; it is filled in by the first that has cells. ``flows``:
     whether what the network answered is worth sending from a worker.
     """
+    if is_large(record.shape):
+        check_searchable(record, region)
+        return (yield from search_image(session, record, cells_key(session, record)))
     recipe, parameters = session.get(Recipe), session.get(SegmentParameters)
     used, number = parameters.model_copy(update=known), record.image_id
     if session.crew is None:

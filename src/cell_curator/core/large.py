@@ -21,10 +21,10 @@ from cell_curator.core import clahe
 from cell_curator.core.density import adapt, covered_part
 from cell_curator.core.edits import Box, grown
 from cell_curator.core.grey_levels import BINS, extremes, histogram
-from cell_curator.core.jobs import Job, Progress
+from cell_curator.core.jobs import Job, Progress, drive
 from cell_curator.core.lazy import Lazy, tiles
 from cell_curator.core.orientation import common_angle, estimate_angle
-from cell_curator.core.preprocess import chain
+from cell_curator.core.preprocess import Prepared, chain
 from cell_curator.core.recipe import Background, Channel, Clahe, Recipe, Rotate, TotalVariation
 from cell_curator.core.steps import Grey, Levels, clahe_note, remove_background, select_channel
 from cell_curator.core.total_variation import denoise_tv, steps_needed
@@ -127,13 +127,43 @@ def prepared_part(image: Image, known: Known, box: Box) -> Grey:
 def seen_from_afar(level: Image, known: Known, box: Box) -> Grey:
     """About how the prepared image looks in a box of a coarser ``level`` of the image; noise is averaged there."""
     recipe, scale = known.recipe, known.shape[0] / level.shape[-2]
-    grey = select_channel(np.asarray(level[:, box[0] : box[2], box[1] : box[3]]), recipe.channel)
+    grey = select_channel(pixels_of(level, box), recipe.channel)
     if recipe.background.enabled:
         darkest = known.levels["background"][0]
         grey = remove_background(grey, recipe.background, scale=scale, darkest=darkest, out=grey)
     if known.curves is not None:
         grey = clahe.equalise_part(grey, known.curves, box, scale)
     return _finished(grey, known)
+
+
+def prepared_lazily(image: Lazy, recipe: Recipe) -> Prepared:
+    """As `preprocess.prepare`: surveyed now, and prepared part by part as it is sliced."""
+    known = drive(survey(image, recipe))
+
+    def read(box: Box, step: int) -> NDArray[Any]:
+        if step == 1:
+            return prepared_part(image, known, box)
+        rows = max(1, BLOCK // step) * step
+        bands = ((top, box[1], min(top + rows, box[2]), box[3]) for top in range(box[0], box[2], rows))
+        return np.concatenate([prepared_part(image, known, band)[::step, ::step] for band in bands])
+
+    def coarser(level: Lazy) -> Lazy:
+        return Lazy(
+            image.name,
+            level.shape[-2:],
+            np.float32,
+            lambda box, step: seen_from_afar(level, known, box)[::step, ::step],
+        )
+
+    made: Any = Lazy(image.name, known.shape, np.float32, read, [coarser(level) for level in image.levels])
+    return Prepared(made, known.angle_deg, known.notes, known.used)
+
+
+def pixels_of(image: Image, box: Box) -> NDArray[Any]:
+    """The pixels ``(C, y, x)`` of a box."""
+    if isinstance(image, Lazy):
+        return image.window(box)
+    return np.asarray(image[:, box[0] : box[2], box[1] : box[3]])
 
 
 def sample(shape: tuple[int, int]) -> list[Box]:
@@ -157,7 +187,7 @@ def votes(image: Image, rotate: Rotate, channel: Channel) -> list[float]:
 
 
 def _channel(image: Image, box: Box, channel: Channel) -> Grey:
-    return select_channel(np.asarray(image[:, box[0] : box[2], box[1] : box[3]]), channel)
+    return select_channel(pixels_of(image, box), channel)
 
 
 def _around(background: Background) -> int:
@@ -212,7 +242,7 @@ def _raw_levels(image: Image, known: Known) -> Job[tuple[Known, Levels, Grey]]:
     raw = np.full((image.shape[0], 2), (np.inf, -np.inf))
     found = (np.inf, -np.inf)
     for box in tiles(shape, max(1, BLOCK // factor) * factor):
-        pixels = np.asarray(image[:, box[0] : box[2], box[1] : box[3]])
+        pixels = pixels_of(image, box)
         for index, one in enumerate(pixels):
             raw[index] = min(raw[index, 0], one.min()), max(raw[index, 1], one.max())
         grey = select_channel(pixels, channel)

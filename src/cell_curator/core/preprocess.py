@@ -73,13 +73,14 @@ class Prepared:
         return inside_mask(self.image.shape, self.angle_deg)
 
 
-def prepare(image: NDArray[np.generic], recipe: Recipe) -> Prepared:
+def prepare(image: NDArray[np.generic] | Lazy, recipe: Recipe) -> Prepared:
     """Apply ``recipe`` to one image.
 
     Parameters
     ----------
     image
-        ``(C, Y, X)`` or ``(Y, X)``, any real dtype. Values that are not finite count as the darkest one.
+        ``(C, Y, X)`` or ``(Y, X)``, any real dtype. Values that are not finite count as the darkest one. Of a large
+        image, which is gone over part by part, the result is a `lazy.Lazy`, too.
     recipe
         Steps and their values.
 
@@ -93,6 +94,10 @@ def prepare(image: NDArray[np.generic], recipe: Recipe) -> Prepared:
     UserError
         If the channel asked for does not exist.
     """
+    if isinstance(image, Lazy):
+        from cell_curator.core.large import prepared_lazily  # which is built on this module
+
+        return prepared_lazily(image, recipe)
     grey = select_channel(image if image.ndim == 3 else image[None], recipe.channel)
     angle, notes = turn_of(grey, recipe.rotate)
     recipe, used = adapted(recipe, grey)

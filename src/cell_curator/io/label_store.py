@@ -4,6 +4,9 @@ Each write makes a new array ``labels/<image id>-r<revision>`` under a temporary
 renames it; which revision counts is said by the project's database. That is all this module
 knows: it reads, writes and throws away revisions.
 
+A large image is written block by block elsewhere (`LabelWriter`), with coarser levels for whoever looks from
+afar, and moved here; it is read as a `core.lazy.Lazy`.
+
 After a stroke most chunks are as before. They are hard links to the files of the revision before,
 which no one ever writes to: of 2048² with one cell changed, 1 chunk of 16 is compressed anew.
 """
@@ -16,15 +19,101 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.edits import Box
+from cell_curator.core.jobs import UserError
+from cell_curator.core.lazy import Lazy, is_large, tiles
+
 _CHUNK = 512
+_SMALLEST_LEVEL = 1024  # px: no coarser level is made of one that is not larger
+_AT_ONCE = 4096  # px, side of the part that a coarser level is made of
 _NGFF = "0.5"
 _NAME = re.compile(r"(\d+)-r(\d+)")
+
+
+@dataclass(frozen=True)
+class StoredLabels:
+    """A label image that was written block by block and waits in ``folder`` to become a revision."""
+
+    folder: Path
+    shape: tuple[int, int]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As of the array that it stands for."""
+        return np.dtype(np.int32)
+
+
+class LabelWriter:
+    """A label image that is written block by block, in a folder of its own, and can be read meanwhile."""
+
+    def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
+        import zarr
+
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder, self.shape = folder, shape
+        self._group = zarr.open_group(str(folder), mode="w", zarr_format=3, attributes=_metadata(folder.name))
+        self._array = _level(self._group, "0", shape)
+
+    def read(self, box: Box) -> NDArray[np.int32]:
+        """Labels of a box."""
+        return np.asarray(self._array[box[0] : box[2], box[1] : box[3]]).astype(np.int32)
+
+    def write(self, box: Box, labels: NDArray[np.int32]) -> None:
+        """Put labels into a box."""
+        self._array[box[0] : box[2], box[1] : box[3]] = labels.astype(np.uint32)
+
+    def finish(self) -> StoredLabels:
+        """Make the coarser levels, each of every second pixel of the one before."""
+        above, count = self._array, 1
+        while max(above.shape) > _SMALLEST_LEVEL:
+            shape = tuple(-(-side // 2) for side in above.shape)
+            level = _level(self._group, str(count), (shape[0], shape[1]))
+            for top, left, bottom, right in tiles(above.shape, _AT_ONCE):
+                level[top // 2 : -(-bottom // 2), left // 2 : -(-right // 2)] = above[top:bottom:2, left:right:2]
+            above, count = level, count + 1
+        self._group.attrs.update(_metadata(self.folder.name, count))
+        return StoredLabels(self.folder, self.shape)
+
+
+def no_labels(shape: tuple[int, int], name: str = "labels") -> NDArray[np.int32] | Lazy:
+    """The label image of an image without cells."""
+    if not is_large(shape):
+        return np.zeros(shape, np.int32)
+    return Lazy(name, shape, np.int32, lambda box, step: np.zeros(_size(box, step), np.int32))
+
+
+def _size(box: Box, step: int) -> tuple[int, int]:
+    return -(-(box[2] - box[0]) // step), -(-(box[3] - box[1]) // step)
+
+
+def open_labels(folder: Path, name: str = "labels") -> Lazy:
+    """A stored label image that is read as it is sliced, with its coarser levels."""
+    about = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]["ome"]
+    levels = [folder / str(level["path"]) for level in about["multiscales"][0]["datasets"]]
+    shapes = [tuple(json.loads((level / "zarr.json").read_text(encoding="utf-8"))["shape"]) for level in levels]
+
+    def reader(level: Path) -> Any:
+        def read(box: Box, step: int) -> NDArray[np.int32]:
+            import zarr
+
+            try:
+                array = zarr.open_array(str(level), mode="r")
+            except OSError as error:  # replaced by a newer revision since
+                raise UserError(f"{name}: its cells have changed since; look at it again") from error
+            return np.asarray(array[box[0] : box[2] : step, box[1] : box[3] : step]).astype(np.int32)
+
+        return read
+
+    made = [Lazy(name, shape, np.int32, reader(level)) for level, shape in zip(levels, shapes, strict=True)]
+    return Lazy(name, made[0].shape, np.int32, made[0].window, made[1:])
 
 
 class LabelStore:
@@ -35,12 +124,13 @@ class LabelStore:
         self._labels = folder / "labels"
         self._last: tuple[int, int, NDArray[np.int32]] | None = None
 
-    def read(self, image_id: int, revision: int) -> NDArray[np.int32]:
-        """The ``(Y, X)`` int32 label image of one revision."""
+    def read(self, image_id: int, revision: int, name: str = "labels") -> NDArray[np.int32] | Lazy:
+        """The ``(Y, X)`` int32 label image of one revision; of a large image it is read as it is sliced."""
         import zarr
 
-        array = zarr.open_array(str(self._labels / _name(image_id, revision) / "0"), mode="r")
-        return np.asarray(array[...], dtype=np.int32)
+        folder = self._labels / _name(image_id, revision)
+        array = zarr.open_array(str(folder / "0"), mode="r")
+        return open_labels(folder, name) if is_large(array.shape) else np.asarray(array[...], dtype=np.int32)
 
     def revisions(self, image_id: int) -> list[int]:
         """Revisions of one image that are on the disk, whether they can be read or not."""
@@ -49,13 +139,19 @@ class LabelStore:
         found = (_NAME.fullmatch(entry.name) for entry in self._labels.iterdir())
         return sorted(int(match[2]) for match in found if match and int(match[1]) == image_id)
 
-    def write(self, image_id: int, revision: int, labels: NDArray[np.int32]) -> None:
+    def write(self, image_id: int, revision: int, labels: NDArray[np.int32] | StoredLabels) -> None:
         """Store one revision; it is there in full or not at all.
 
-        ``labels`` becomes read-only: it is compared with the next revision.
+        ``labels`` becomes read-only: it is compared with the next revision. What was written block by block is
+        moved here.
         """
         self._prepare()
         name = _name(image_id, revision)
+        if isinstance(labels, StoredLabels):
+            self._last = None
+            shutil.rmtree(self._labels / name, ignore_errors=True)
+            os.rename(labels.folder, self._labels / name)
+            return
         temporary = self._labels / f".writing-{name}"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
@@ -126,15 +222,14 @@ def _write_all(folder: Path, name: str, labels: NDArray[np.int32]) -> None:
     import zarr
 
     group = zarr.open_group(str(folder), mode="w", zarr_format=3, attributes=_metadata(name))
-    array = group.create_array(
-        "0",
-        shape=labels.shape,
-        chunks=tuple(min(_CHUNK, side) for side in labels.shape),
-        dtype="uint32",
-        dimension_names=("y", "x"),
-        fill_value=0,
+    _level(group, "0", labels.shape)[...] = labels.astype(np.uint32)
+
+
+def _level(group: Any, name: str, shape: tuple[int, ...]) -> Any:
+    chunks = tuple(min(_CHUNK, side) for side in shape)
+    return group.create_array(
+        name, shape=shape, chunks=chunks, dtype="uint32", dimension_names=("y", "x"), fill_value=0
     )
-    array[...] = labels.astype(np.uint32)
 
 
 def _chunks(shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[slice, slice]]]:
@@ -159,13 +254,16 @@ def _name(image_id: int, revision: int) -> str:
     return f"{image_id:06d}-r{revision}"
 
 
-def _metadata(name: str) -> dict[str, Any]:
+def _metadata(name: str, levels: int = 1) -> dict[str, Any]:
     axes = [{"name": axis, "type": "space"} for axis in "yx"]
-    dataset = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0]}]}
+    datasets = [
+        {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": [float(2**level)] * 2}]}
+        for level in range(levels)
+    ]
     return {
         "ome": {
             "version": _NGFF,
-            "multiscales": [{"name": name, "axes": axes, "datasets": [dataset]}],
+            "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
             "image-label": {"version": _NGFF},
         }
     }

@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 
 from cell_curator.core.cells import COLUMNS, CellTable
 from cell_curator.core.jobs import UserError
+from cell_curator.core.lazy import Lazy
 from cell_curator.core.regions import Region
 from cell_curator.io import snapshot
 from cell_curator.io.atomic import sweep, write_atomic
 from cell_curator.io.claim import Claim, claim, user_name
-from cell_curator.io.label_store import LabelStore
+from cell_curator.io.label_store import LabelStore, StoredLabels, no_labels
 from cell_curator.io.records import (
     ImageRecord,
     Round,
@@ -78,7 +79,7 @@ class Change:
     removed_images: tuple[int, ...] = ()
     cells: pd.DataFrame | None = None
     removed: tuple[int, ...] = ()
-    labels: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
+    labels: Mapping[int, NDArray[np.int32] | StoredLabels] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     removed_regions: tuple[int, ...] = ()
@@ -222,14 +223,14 @@ class Project:
             if not fast or snapshot.is_behind(self._connection, len(table)):
                 snapshot.keep_cells(self._connection, self.folder, table.frame)
 
-    def labels(self, record: ImageRecord) -> NDArray[np.int32]:
-        """The label image ``(Y, X)`` of one image; zeros where there is none yet."""
+    def labels(self, record: ImageRecord) -> NDArray[np.int32] | Lazy:
+        """The label image ``(Y, X)`` of one image, zeros where there is none yet; see `label_store` for large ones."""
         if self.read_only:  # whoever may write has gone on since, and threw the older ones away
             record = next((now for now in self.images() if now.image_id == record.image_id), record)
         if record.labels_revision == 0:
-            return np.zeros(record.shape[1:], np.int32)
+            return no_labels(record.shape[1:], record.name)
         try:
-            return self._labels.read(record.image_id, record.labels_revision)
+            return self._labels.read(record.image_id, record.labels_revision, record.name)
         except (OSError, RuntimeError, *_BAD_VALUES) as error:
             raise UserError(
                 f"{self.folder}: the cells of {record.name} cannot be read; `cell-curator repair` saves what can be"
@@ -315,7 +316,8 @@ class Project:
                 images[image_id] = replace(record, labels_revision=revision)
             with self._connection:
                 self._write_rows(change, tuple(images.values()))
-            self._labels.tidy({i: images[i].labels_revision for i in change.labels})
+            if change.labels:
+                self._labels.tidy({i: images[i].labels_revision for i in change.labels})
             if change.embedding is not None:
                 self._tidy_embeddings()
             return tuple(images.values())
