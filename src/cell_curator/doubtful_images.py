@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from cell_curator.core.image_flags import (
     flags,
     look,
 )
-from cell_curator.core.jobs import Job, UserError, each
+from cell_curator.core.jobs import ALONE, Job, Progress, UserError, each, retried, together
 from cell_curator.io.folders import Source, sources
 from cell_curator.io.images import read_image, read_info
 from cell_curator.io.project import Change
 from cell_curator.io.records import ImageRecord
+from cell_curator.one_image import where
 from cell_curator.session import Session
 
 SETTING = "Images that look wrong"
@@ -67,14 +69,24 @@ def look_at_images(session: Session) -> Job[ImageReport]:
     looks: dict[int, ImageLook] = {}
     unread: dict[int, str] = {}
 
-    def one(record: ImageRecord) -> Job[None]:
-        looks[record.image_id] = look(session.pixels(record.image_id))
-        yield from ()
+    def one(record: ImageRecord) -> Job[ImageLook]:
+        if session.crew is not None:
+            made: ImageLook = yield from session.crew.call("cell_curator.one_image:impression", **where(record))
+            return made
+        yield Progress(0.0)
+        return look(session.pixels(record.image_id))
+
+    def take(record: ImageRecord, made: ImageLook) -> None:
+        looks[record.image_id] = made
+
+    def begin(record: ImageRecord) -> Job[ImageLook]:
+        return retried(partial(one, record))
 
     def fail(record: ImageRecord, error: UserError) -> None:
         unread[record.image_id] = str(error)
 
-    yield from each(list(session.images), one, name=lambda record: record.name, failed=fail)
+    crew = session.crew or ALONE
+    yield from together(session.images, begin, take, at_once=crew.at_once, name=lambda record: record.name, failed=fail)
     rows = session.counting_cells()
     diameters = 2 * np.sqrt(rows["area"].groupby(rows["image"]).median() / np.pi)
     names = {record.image_id: record.name for record in session.images}

@@ -43,9 +43,8 @@ def refresh(session: Session) -> Job[MapReport]:
     stored, file = map_of(session), map_network(session)
     if file is None:
         raise UserError("the network that made this map was not kept; make the map again")
-    counting = session.counting_cells().index
-    known = np.isin(stored.cell_id, counting)
-    stale = sorted(session.stale_cells() & set(counting.tolist()))
+    known = np.isin(stored.cell_id, session.counting_ids())
+    stale = sorted(session.stale_ids().tolist())
     if not stale and known.all():
         return _up_to_date(stored)
     patches, rows = yield from scaled(
@@ -76,7 +75,7 @@ def _place_and_store(
     ids, revision = rows.index.to_numpy(np.int64), rows["revision"].to_numpy(np.int64)
     projection, space = _as_made(stored, MapParameters), str(stored.clustering.get("space", "latent"))
     frame = session.cells.frame
-    there = np.isin(stored.cell_id, session.counting_cells().index)
+    there = np.isin(stored.cell_id, session.counting_ids())
     known = frame["cluster"].reindex(stored.cell_id[there], fill_value=-1).to_numpy(np.int64)
     clusters = known[kept[there]]
     placing = session.execute(

@@ -46,6 +46,7 @@ class MapReport:
     """How many cells are on the map, its scores and the space they were taken in, and lines for the user.
 
     ``refreshed`` is how many of them were looked at anew, and ``moved`` those of them that were on the map before.
+    ``unread``: (name, reason) of images that could not be read, whose cells are not on it.
     """
 
     cells: int
@@ -55,6 +56,7 @@ class MapReport:
     notes: tuple[str, ...]
     refreshed: int = 0
     moved: Moved | None = None
+    unread: tuple[tuple[str, str], ...] = ()
 
 
 def store(

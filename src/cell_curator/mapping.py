@@ -202,6 +202,8 @@ class _How:
 
     def __init__(self, session: Session, given: Sequence[Parameters] = ()) -> None:
         self._session, self._given = session, {type(one): one for one in given}
+        self.unread: tuple[tuple[str, str], ...] = ()
+        """(name, reason) of images that cannot be read, whose cells are not on the map."""
 
     def get(self, model: type[P]) -> P:
         """Parameters of one kind."""
@@ -218,7 +220,13 @@ def _patches_of_all(session: Session, how: _How) -> Job[tuple[Patches, pd.DataFr
     rows = session.counting_cells()
     if not len(rows):
         raise UserError("there are no cells to map yet; find cells first")
-    return (yield from scaled(cut_cells(session, rows.index.tolist(), how.get(PatchParameters)), 0.0, 0.1, "patches: "))
+    unread: list[tuple[str, str]] = []
+    cutting = cut_cells(session, rows.index.tolist(), how.get(PatchParameters), unread)
+    patches, there = yield from scaled(cutting, 0.0, 0.1, "patches: ")
+    if not len(there) and unread:
+        raise UserError(unread[0][1])
+    how.unread = tuple(unread)
+    return patches, there
 
 
 def _arguments(how: _How, patches: Patches) -> dict[str, Any]:
@@ -278,7 +286,9 @@ def _keep_map(
     said = {"map_error": error_per_pixel(made.embedding.error, patches.masks), "map_isolation": far}
     parameters = how.get(ClusterParameters).model_dump(mode="json")
     how.store()
-    return store(session, stored, made.clustering, said, action="map", parameters=parameters, notes=made.notes)
+    notes = (*made.notes, *(f"{name}: its cells are not on the map: {reason}" for name, reason in how.unread))
+    report = store(session, stored, made.clustering, said, action="map", parameters=parameters, notes=notes)
+    return replace(report, unread=how.unread)
 
 
 def _checked(one: Any) -> dict[str, float | int | None]:
@@ -289,7 +299,7 @@ def _checked(one: Any) -> dict[str, float | int | None]:
 
 def _counting(session: Session, stored: StoredEmbedding) -> NDArray[np.bool_]:
     """Which cells of the map count; those rejected since do not."""
-    counting = np.isin(stored.cell_id, session.counting_cells().index)
+    counting = np.isin(stored.cell_id, session.counting_ids())
     if not counting.any():
         raise UserError("no cell of the map counts any more; accept some, or make the map again")
     return counting

@@ -1,6 +1,7 @@
 """Small jobs that the worker tests run in another process."""
 
 import os
+import signal
 import sys
 import time
 import warnings
@@ -68,3 +69,33 @@ def noisy():
     print("printed by the child")
     yield Progress(1.0)
     return "fine"
+
+
+def on_disk(path, plane=None):
+    """Fails as a disk of the network does, twice; counts in a file, for another worker may try."""
+    yield Progress(0.5)
+    tries = int(path.read_text()) + 1
+    path.write_text(str(tries))
+    if tries < 3:
+        raise UserError(f"{path}: cannot be read") from OSError(5, "Input/output error")
+    return tries
+
+
+def once_deadly(path):
+    """Kills its worker the first time."""
+    yield Progress(0.5)
+    tries = int(path.read_text()) + 1
+    path.write_text(str(tries))
+    if tries == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return tries
+
+
+def greedy(megabytes):
+    """Takes memory until somebody stops it."""
+    held = []
+    yield Progress(0.5)
+    for _ in range(megabytes):
+        held.append(bytearray(os.urandom(1 << 20)))
+        time.sleep(0.002)
+    return len(held)

@@ -9,6 +9,10 @@ from cell_curator.core.jobs import UserError
 from cell_curator.engines.cluster import Manpower
 
 
+LIGHT = 20
+"""How many times less work it is to cut cells out of an image, look at it or write it, than to find its cells."""
+
+
 def manpower(workers: int | None, scheduler: str, *sees: Path) -> Manpower:
     """What was typed as ``--workers`` and ``--scheduler``; the workers of a cluster must see these paths.
 

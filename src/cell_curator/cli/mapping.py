@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cell_curator.cli.arguments import CLUSTERS, LEARNING, MAP, PATCHES, Project
+from cell_curator.cli.arguments import CLUSTERS, LEARNING, MAP, PATCHES, Project, Scheduler, Workers
+from cell_curator.cli.folders import also_failed, errors
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
+from cell_curator.cli.manpower import LIGHT, manpower, say_who
 from cell_curator.cli.projects import map_data, open_session
 from cell_curator.core.clustering import ClusterParameters
 from cell_curator.core.embedding import MapParameters
@@ -53,6 +56,8 @@ def embed(
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Say how many clusters the map has, and change nothing.")
     ] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
     typed: Typed,
 ) -> Answer:
     """Learn the map of all cells and group them.
@@ -64,6 +69,7 @@ def embed(
     from cell_curator.map_reading import judge
     from cell_curator.map_store import FOLLOWS_FROM
     from cell_curator.results import save_clusters
+    from cell_curator.workflow import by_crew
 
     if sum((refresh, regroup, suggest, start is not None)) > 1:
         raise UserError("use one of --from, --refresh, --regroup and --suggest")
@@ -82,7 +88,9 @@ def embed(
             made = follow(mapping.recluster(session, typed.over(session.get(ClusterParameters))))
         else:
             chosen = [typed.over(session.get(model)) for model in FOLLOWS_FROM]
-            made = follow(mapping.embed(session, start, compare=compare, parameters=chosen))
+            power = manpower(workers, scheduler, *(record.path for record in session.images[:1]))
+            learning = partial(mapping.embed, session, start, compare=compare, parameters=chosen)
+            made = follow(by_crew(session, power, len(session.images) // LIGHT, learning, say_who))
         judged = follow(judge(session))
         path = save_clusters(session, session.folder / "clusters.csv")
         network = mapping.map_network(session)
@@ -92,6 +100,8 @@ def embed(
         **map_data(made),
         "refreshed": made.refreshed,
         "notes": made.notes,
+        "failed": len(made.unread),
+        "errors": errors(made.unread),
         "comparison": _compared(judged),
         "honesty": judged.honesty,
         "warnings": judged.warnings,
@@ -99,7 +109,14 @@ def embed(
         "file": path,
     }
     done = f", {made.refreshed} of them looked at again" if refresh else ""
-    lines = [f"{made.cells} cells in {made.clusters} clusters{done}", *made.notes, "", _text(judged), "", str(path)]
+    lines = [
+        f"{made.cells} cells in {made.clusters} clusters{done}{also_failed(made.unread)}",
+        *made.notes,
+        "",
+        _text(judged),
+        "",
+        str(path),
+    ]
     return Answer(data, "\n".join(lines))
 
 

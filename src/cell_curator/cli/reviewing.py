@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cell_curator.cli.arguments import CLEAN, IMAGE_FLAGS, OUTLIERS, Project
+from cell_curator.cli.arguments import CLEAN, IMAGE_FLAGS, OUTLIERS, Project, Scheduler, Workers
 from cell_curator.cli.folders import errors
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
+from cell_curator.cli.manpower import LIGHT, manpower, say_who
 from cell_curator.cli.projects import open_session, put
 from cell_curator.core.clean import CleanParameters, Step
 from cell_curator.core.image_flags import ImageFlagParameters
@@ -26,6 +28,8 @@ def outliers(
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Look for images that look wrong, too; reads all of them.")
     ] = True,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
     typed: Typed,
 ) -> Answer:
     """Score how unusual each cell is, and say why; find the images that look wrong.
@@ -36,7 +40,9 @@ def outliers(
     from cell_curator.doubtful_images import look_at_images
     from cell_curator.results import save_images, save_outliers
     from cell_curator.reviewing import funnel, learned
+    from cell_curator.workflow import by_crew
 
+    failed: list[tuple[str, str]] = []
     with open_session(project) as session:
         put(session, typed, OutlierParameters, CleanParameters, ImageFlagParameters)
         flagged = follow(session.score_outliers())
@@ -48,13 +54,17 @@ def outliers(
             data["learned"] = {"accuracy": taught.accuracy, "balanced": taught.balanced, "text": taught.text}
             text.append(taught.text)
         if images:
-            found = follow(look_at_images(session))
+            power = manpower(workers, scheduler, *(record.path for record in session.images[:1]))
+            looking = partial(look_at_images, session)
+            found = follow(by_crew(session, power, len(session.images) // LIGHT, looking, say_who))
             file = save_images(session, session.folder / "images.csv")
             names = {record.image_id: record.name for record in session.images}
             wrong = {names[image]: [flag.text for flag in those] for image, those in found.flags.items()}
+            failed = [(names[image], reason) for image, reason in found.unread]
+            data |= {"failed": len(failed), "errors": errors(failed)}
             data |= {"images": wrong, "images_file": file, "unread": [names[image] for image, _ in found.unread]}
             text += [f"{found.text}; why: {file}", *(f"  {name}: {'; '.join(why)}" for name, why in wrong.items())]
-    return Answer(data, "\n".join(text))
+    return Answer(data, "\n".join(text), failed)
 
 
 @command(app)

@@ -152,7 +152,7 @@ class Cluster:
                     processes=True,
                     host="127.0.0.1",
                     memory_limit=memory or "auto",
-                    dashboard_address="127.0.0.1:0" if _dashboard() else None,
+                    dashboard_address="127.0.0.1:0",
                     worker_dashboard_address=None,
                     silence_logs=logging.CRITICAL,
                     env={**threads, "OMP_WAIT_POLICY": "PASSIVE"},
