@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ LIMIT = "0.3"
 """For CELL_CURATOR_LARGE_MPX: the mosaic is larger, a single scene is not."""
 
 
+@lru_cache(maxsize=4)
 def mosaic(across: int = 2, down: int = 1, seed: int = 1) -> np.ndarray:
     """``(Y, X)`` uint16 of scenes side by side."""
     scenes = [nuclei_on_grooves(seed + index).image[0] for index in range(down * across)]

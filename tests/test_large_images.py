@@ -14,6 +14,7 @@ from cell_curator.core.recipe import Recipe
 from cell_curator.core.scores import evaluate
 from cell_curator.engines import blocks
 from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.io.blocks import open_large
 from cell_curator.io.images import read_image
 from cell_curator.io.label_store import LabelWriter, open_labels
 from cell_curator.map_patches import cut_cells
@@ -167,3 +168,45 @@ def test_a_cell_on_the_border_of_two_blocks_counts_once():
     cut_off = np.zeros_like(found)
     cut_off[0:6, 3:9] = 1
     assert not len(blocks.join(np.zeros_like(found), cut_off, left, (20, 60), 1, drop_border=True)[1])
+
+
+@pytest.fixture
+def mosaic_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("cell_curator.core.large.BLOCK", 200)
+    monkeypatch.setattr("cell_curator.io.large_tiff._SMALLEST_LEVEL", 300)
+    return write_mosaic(tmp_path / "images" / "mosaic.tif", mosaic()[:, :900])
+
+
+@pytest.mark.parametrize("angle", [0.0, 17.3])
+def test_a_large_file_is_prepared_as_the_whole(mosaic_file, tmp_path, monkeypatch, angle):
+    from cell_curator.io.folders import preprocess_folder
+
+    recipe = Recipe().turned_by(angle) if angle else Recipe()
+    for name, limit in (("whole", "64"), ("parts", LIMIT)):
+        monkeypatch.setenv("CELL_CURATOR_LARGE_MPX", limit)
+        assert drive(preprocess_folder(mosaic_file.parent, tmp_path / name, recipe)).done == ("mosaic",)
+    monkeypatch.setenv("CELL_CURATOR_LARGE_MPX", "64")
+    whole, parts = (read_image(tmp_path / name / "mosaic.tif") for name in ("whole", "parts"))
+    assert np.abs(whole - parts).max() <= 1 / 255
+    assert (tmp_path / "whole" / "recipe.json").read_text() == (tmp_path / "parts" / "recipe.json").read_text()
+    assert [level.shape for level in open_large(tmp_path / "parts" / "mosaic.tif").levels] == [
+        (1, 256, 450),
+        (1, 128, 225),
+    ]
+    assert not list((tmp_path / "parts").glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_large_file_is_segmented_in_blocks(mosaic_file, tmp_path, monkeypatch):
+    from cell_curator.engines.batch import segment_folder
+
+    monkeypatch.setenv("CELL_CURATOR_LARGE_MPX", LIMIT)
+    monkeypatch.setattr(blocks, "CORES", (256, 300))
+    params = SegmentParameters(diameter=30, polarity="bright")
+    report = drive(segment_folder(mosaic_file.parent, tmp_path / "out", params, Recipe()))
+    assert report.folder.done == ("mosaic",)
+    monkeypatch.setenv("CELL_CURATOR_LARGE_MPX", "64")
+    labels = read_image(tmp_path / "out" / "mosaic.tif")[0]
+    assert labels.shape == (512, 900)
+    assert len(np.unique(labels)) - 1 == report.cells["mosaic"] > 90
+    assert not list((tmp_path / "out").glob(".*"))

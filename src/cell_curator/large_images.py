@@ -3,7 +3,7 @@
 Blocks are searched by whoever works for the session, many at a time; this process alone puts them together,
 in their order, so that the outcome is the same whoever was ready first. What was found in a block
 lies in the project's cache until the image is done: a search that was stopped goes on there. How a
-block is searched is in `engines.blocks`.
+block is searched, and how blocks become one, is in `engines.blocks` and `engines.block_search`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 
 from cell_curator.core.cells import CellTable
 from cell_curator.core.clean import DECIDED
-from cell_curator.core.edits import Box
-from cell_curator.core.jobs import Crew, Job, UserError, scaled, together
+from cell_curator.core.jobs import Crew, Job, UserError
 from cell_curator.core.lazy import tiles
 from cell_curator.core.recipe import Recipe
-from cell_curator.engines.blocks import Sized, join, read_found
-from cell_curator.engines.segmenter import NOTHING, SegmentParameters
-from cell_curator.engines.tiling import Block
-from cell_curator.io.label_store import LabelWriter, StoredLabels
+from cell_curator.engines.block_search import Found, box_of, in_blocks
+from cell_curator.engines.blocks import Sized, read_found
+from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.io.label_store import LabelWriter
 from cell_curator.io.project import Change
 from cell_curator.measured_channel import channel_rule, of_rule
 from cell_curator.project_models import resolved
@@ -41,31 +40,6 @@ if TYPE_CHECKING:
 
 _COPY = 2048  # px, side of the parts in which labels are copied
 _REJECTED_AGAIN = 0.5  # IoU from which a cell is found again, as in `core.reconcile`
-
-
-@dataclass
-class Found:
-    """What came out of all blocks of an image.
-
-    ``errors`` are the flow errors by label, ``kept`` the labels that were there before and stay.
-    """
-
-    sized: Sized
-    labels: StoredLabels
-    rows: pd.DataFrame
-    errors: dict[int, float]
-    kept: frozenset[int]
-    notes: tuple[str, ...]
-
-
-@dataclass
-class _Pieces:
-    """The cells put together so far: next free label, the labels and window of each block, flow errors."""
-
-    writer: LabelWriter
-    first: int
-    owners: list[tuple[Box, list[int]]] = field(default_factory=list)
-    errors: dict[int, float] = field(default_factory=dict)
 
 
 def check_searchable(record: ImageRecord, region: Any = None) -> None:
@@ -121,114 +95,17 @@ def search_image(session: Session, record: ImageRecord, made_from: str) -> Job[C
     return partial(_take, session, number, found, parameters, made_from, folder)
 
 
-def in_blocks(
-    crew: Crew,
-    where: dict[str, Any],
-    recipe: Recipe,
-    params: SegmentParameters,
-    channels: slice,
-    folder: Path,
-    start: Callable[[LabelWriter, Sized], tuple[int, frozenset[int]]] = lambda writer, sized: (1, frozenset()),
-) -> Job[Found]:
-    """Search all blocks of an image, put their cells together and measure them.
-
-    Parameters
-    ----------
-    where
-        ``path`` and ``plane``.
-    channels
-        Those in which cells are measured.
-    folder
-        For what is found on the way; what is in it already is not done again.
-    start
-        Puts labels that shall stay into the writer; returns the first free label, and those.
-    """
-    survey = crew.call("cell_curator.engines.blocks:survey_image", **where, recipe=recipe, params=params, folder=folder)
-    sized: Sized = yield from scaled(survey, 0.0, 0.1, "the whole image: ")
-    todo = sized.blocks()
-    files: dict[int, Path] = {}
-
-    def search(index: int) -> Job[Path]:
-        return crew.call(
-            "cell_curator.engines.blocks:search_block",
-            **where,
-            params=params,
-            folder=folder,
-            sized=sized,
-            window=_box(todo[index]),
-        )
-
-    searching = together(range(len(todo)), search, files.__setitem__, at_once=crew.at_once, name=_numbered)
-    yield from scaled(searching, 0.1, 0.85)
-    writer = LabelWriter(folder / "labels", sized.shape)
-    first, kept = start(writer, sized)
-    pieces = _Pieces(writer, first)
-    for index, block in enumerate(todo):
-        _put(pieces, files[index], block, sized, params)
-    stored = writer.finish()
-    owners = [(box, values) for box, values in pieces.owners if values]
-    tables: list[pd.DataFrame] = []
-
-    def measure(owner: tuple[Box, list[int]]) -> Job[pd.DataFrame]:
-        return crew.call(
-            "cell_curator.engines.blocks:measure_block",
-            **where,
-            channels=channels,
-            labels=stored.folder,
-            values=owner[1],
-            window=owner[0],
-            sized=sized,
-        )
-
-    measuring = together(
-        owners, measure, lambda _, rows: tables.append(rows), at_once=crew.at_once, name=lambda _: "measuring"
-    )
-    yield from scaled(measuring, 0.86, 1.0)
-    notes = sized.notes
-    if not owners:
-        why = sized.why or "nothing looks like a cell at this threshold; lower the cell threshold"
-        notes = (*notes, f"{NOTHING}: {why}")
-    return Found(sized, stored, pd.concat(tables) if tables else _no_rows(), pieces.errors, kept, notes)
-
-
-def _put(pieces: _Pieces, file: Path, block: Block, sized: Sized, params: SegmentParameters) -> None:
-    box = _box(block)
-    found, errors = read_found(file)
-    here = pieces.writer.read(box)
-    new, chosen = join(here, found, block, sized.shape, pieces.first, drop_border=params.drop_border)
-    pieces.writer.write(box, new)
-    values = list(range(pieces.first, pieces.first + len(chosen)))
-    pieces.errors.update(zip(values, errors[chosen].tolist(), strict=True))
-    pieces.owners.append((box, values))
-    pieces.first += len(chosen)
-
-
-def _box(block: Block) -> Box:
-    rows, cols = block.window
-    return rows.start, cols.start, rows.stop, cols.stop
-
-
-def _numbered(index: int) -> str:
-    return f"block {index + 1}"
-
-
 def _slice(rule: str, channels: int) -> slice:
     """The channels that are measured in, see `measured_channel.of_rule`."""
     chosen = of_rule(np.arange(channels)[:, None, None], rule).ravel()
     return slice(int(chosen[0]), int(chosen[-1]) + 1)
 
 
-def _no_rows() -> pd.DataFrame:
-    from cell_curator.core.measure import MEASURED
-
-    return pd.DataFrame(columns=list(MEASURED)).astype(MEASURED).rename_axis("label")
-
-
 def _found_again(folder: Path, sized: Sized, params: SegmentParameters, old: Any, rejected: Sequence[int]) -> list[int]:
     """Rejected cells that are found again, so that they need not be rejected twice; see `core.reconcile`."""
     again: set[int] = set()
     for block in sized.blocks() if rejected else ():
-        box = _box(block)
+        box = box_of(block)
         found, _ = read_found(folder / f"{box[0]}-{box[1]}.npz")
         part = old.window(box)
         for label in np.intersect1d(part, rejected):

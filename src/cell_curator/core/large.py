@@ -9,7 +9,7 @@ at. Nothing here knows files; the image is a `lazy.Lazy` or an array.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from cell_curator.core.edits import Box, grown
 from cell_curator.core.grey_levels import BINS, extremes, histogram
 from cell_curator.core.jobs import Job, Progress, drive
 from cell_curator.core.lazy import Lazy, tiles
-from cell_curator.core.orientation import common_angle, estimate_angle
+from cell_curator.core.orientation import common_angle, estimate_angle, turn_matrix
 from cell_curator.core.preprocess import Prepared, chain
 from cell_curator.core.recipe import Background, Channel, Clahe, Recipe, Rotate, TotalVariation
 from cell_curator.core.steps import Grey, Levels, clahe_note, remove_background, select_channel
@@ -157,6 +157,39 @@ def prepared_lazily(image: Lazy, recipe: Recipe) -> Prepared:
 
     made: Any = Lazy(image.name, known.shape, np.float32, read, [coarser(level) for level in image.levels])
     return Prepared(made, known.angle_deg, known.notes, known.used)
+
+
+def turned_part(read: Callable[[Box], NDArray[np.float32]], shape: tuple[int, int], angle_deg: float, box: Box) -> Grey:
+    """A box of an image ``(Y, X)`` turned as by `orientation.turn_image`; what lies outside becomes 0.
+
+    Parameters
+    ----------
+    read
+        Gives any box of the image before it is turned.
+    """
+    top, left, bottom, right = box
+    back = cv2.invertAffineTransform(turn_matrix(shape, angle_deg))
+    corners = np.array([(x, y, 1.0) for y in (top, bottom - 1) for x in (left, right - 1)])
+    x, y = (corners @ back.T).T
+    low, high = np.floor((y.min(), x.min())).astype(int) - 2, np.ceil((y.max(), x.max())).astype(int) + 3
+    outer = (
+        *(int(np.clip(side, 0, whole)) for side, whole in zip(low, shape, strict=True)),
+        *(int(np.clip(side, 0, whole)) for side, whole in zip(high, shape, strict=True)),
+    )
+    if outer[0] >= outer[2] or outer[1] >= outer[3]:
+        return np.zeros((bottom - top, right - left), np.float32)
+    # from pixels of the part that is wanted to those of the part that is read
+    back[:, 2] += back[:, :2] @ (left, top) - (outer[1], outer[0])
+    return np.asarray(
+        cv2.warpAffine(
+            read((outer[0], outer[1], outer[2], outer[3])),
+            back,
+            (right - left, bottom - top),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderValue=0.0,
+        ),
+        np.float32,
+    )
 
 
 def pixels_of(image: Image, box: Box) -> NDArray[Any]:

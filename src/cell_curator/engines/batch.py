@@ -6,6 +6,7 @@ a project is in `searching`.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import ALONE, Crew, Job, Progress, scaled
+from cell_curator.core.lazy import is_large
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import Recipe
+from cell_curator.engines.block_search import in_blocks
 from cell_curator.engines.segmenter import (
     Segmentation,
     SegmentParameters,
@@ -27,7 +30,9 @@ from cell_curator.engines.segmenter import (
 from cell_curator.engines.volumes import Stack, StackParameters, check_stack, segment_stack
 from cell_curator.io.folders import FolderReport, Source, convert
 from cell_curator.io.images import ImageInfo, read_image, read_image_with_info, read_info
+from cell_curator.io.label_store import open_labels
 from cell_curator.io.labels import write_labels
+from cell_curator.io.large_tiff import write_pyramid
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,9 @@ def segment_folder(
     how = {"params": params, "recipe": recipe, "stack": stack or StackParameters()}
 
     def one(source: Source, target: Path) -> Job[SegmentedFile]:
+        info = read_info(source.path)
+        if is_large(info.shape) and not info.axis:  # its blocks are shared out, not the image
+            return _large(info, target, params, recipe, crew)
         return crew.call(f"{__name__}:segment_file", path=source.path, target=target, **how)
 
     def take(source: Source, made: SegmentedFile) -> None:
@@ -108,6 +116,21 @@ def _single(path: Path, params: SegmentParameters, recipe: Recipe) -> Job[tuple[
     image = source_image(lambda: prepare(pixels, recipe).image, lambda: pixels, params)
     found: Segmentation = yield from scaled(segment_image(image, params), 0.05, 1.0)
     return explain_channel(found, params, lambda: pixels), info
+
+
+def _large(info: ImageInfo, target: Path, params: SegmentParameters, recipe: Recipe, crew: Crew) -> Job[SegmentedFile]:
+    """Write the labels of an image that is never held as a whole; the file has tiles and coarser levels."""
+    parts = target.with_name(f".{target.name}.parts")
+    where = {"path": info.path, "plane": None}
+    try:
+        found = yield from scaled(in_blocks(crew, where, recipe, params, slice(0, 1), parts), 0.0, 0.95)
+        count = len(found.rows)
+        dtype = np.uint16 if count < 2**16 else np.uint32
+        labels = open_labels(found.labels.folder)
+        yield from scaled(write_pyramid(target, labels, dtype, pixel_size_um=info.pixel_size_um), 0.95, 1.0)
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+    return SegmentedFile(count, found.sized.diameter, (*info.notes, *found.notes))
 
 
 def _stack(

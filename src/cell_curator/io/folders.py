@@ -19,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import ALONE, Crew, Job, Progress, UserError, each, retried, scaled, together
+from cell_curator.core.lazy import is_large
 from cell_curator.core.orientation import common_angle, turn_labels_back
 from cell_curator.core.preprocess import prepare, vote
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.scores import Scores, evaluate
 from cell_curator.io.atomic import write_error
+from cell_curator.io.blocks import open_image
 from cell_curator.io.images import find_images, natural_key, read_image, read_info, write_tiff
 from cell_curator.io.labels import check_shape, read_labels, write_labels
+from cell_curator.io.large_tiff import prepare_large
 from cell_curator.io.recipes import read_turns, write_recipe
 
 V = TypeVar("V")
@@ -90,8 +93,9 @@ def sources(images: Path | str) -> list[Source]:
         As `images.find_images`.
     """
     root = Path(images)
-    folder = root.parent if root.is_file() else root
-    return [Source(path, path.relative_to(folder).with_suffix("").as_posix()) for path, _ in find_images(root)]
+    found = find_images(root)
+    folder = root.parent if found[0][0] == root else root
+    return [Source(path, path.relative_to(folder).with_suffix("").as_posix()) for path, _ in found]
 
 
 def convert(
@@ -134,7 +138,7 @@ def _convert(
         return (yield from retried(partial(work, source, target)))
 
     def note(source: Source, error: UserError) -> None:
-        if _disk_full(error):  # every further file would fail the same way
+        if disk_full(error):  # every further file would fail the same way
             raise error
         failed.append((str(source.path), str(error)))
 
@@ -199,6 +203,8 @@ def prepare_file(path: Path, target: Path, recipe: Recipe, angle: float | None) 
         angle = common_angle(_votes(path, recipe)) or 0.0
     if angle is not None:
         own = recipe.turned_by(angle)
+    if is_large(info.shape) and not info.axis:
+        return (yield from prepare_large(path, target, own))
     turned = []
     for index, plane in enumerate(info.numbers):
         yield Progress(index / info.planes, f"plane {index + 1}" if info.axis else "preparing")
@@ -238,7 +244,7 @@ def ballots(path: Path, recipe: Recipe) -> Job[list[float]]:
 
 
 def _votes(path: Path, recipe: Recipe) -> list[float]:
-    votes = [vote(read_image(path, plane), recipe) for plane in read_info(path).numbers]
+    votes = [vote(open_image(path, plane), recipe) for plane in read_info(path).numbers]
     return [angle for angle in votes if angle is not None]
 
 
@@ -390,6 +396,7 @@ def make_folder(folder: Path) -> None:
         raise write_error(folder, error) from error
 
 
-def _disk_full(error: UserError) -> bool:
+def disk_full(error: UserError) -> bool:
+    """Whether nothing more can be written."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
