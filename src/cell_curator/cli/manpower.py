@@ -8,7 +8,6 @@ from pathlib import Path
 from cell_curator.core.jobs import UserError
 from cell_curator.engines.cluster import Manpower
 
-
 LIGHT = 20
 """How many times less work it is to cut cells out of an image, look at it or write it, than to find its cells."""
 
