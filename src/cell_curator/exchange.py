@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 from cell_curator import reviewing
 from cell_curator.core.cells import VERDICTS
 from cell_curator.core.clean import CleanParameters, counts
-from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
+from cell_curator.core.jobs import ALONE, Job, Progress, UserError, each, scaled
 from cell_curator.core.recipe import Recipe
-from cell_curator.io.folders import make_folder
+from cell_curator.io.folders import make_folder, note_failures
 from cell_curator.io.formats import csv
 from cell_curator.io.formats.base import Content, Format, Incoming, Labelled, Shape
 from cell_curator.io.formats.registry import find
@@ -31,6 +32,7 @@ from cell_curator.io.project import Change
 from cell_curator.io.recipes import write_recipe
 from cell_curator.io.records import ImageRecord
 from cell_curator.marking import mark
+from cell_curator.one_image import read_pixels, where
 from cell_curator.results import REVIEW, save_review
 from cell_curator.session import Session
 
@@ -41,10 +43,11 @@ _SAME = 0.5  # IoU above which an incoming cell is one that is there already
 
 @dataclass(frozen=True)
 class Exported:
-    """Files written, and lines for the reader."""
+    """Files written, lines for the reader, and (image, reason) of those that could not be written."""
 
     files: tuple[Path, ...]
     notes: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,26 @@ def export(session: Session, out: Path, form: Format, *, rejected: bool = False)
             gone = cells["verdict"] == "rejected"
             labels[np.isin(labels, cells.loc[gone, "label"])] = 0
             cells = cells[~gone]
-        return Labelled(record, labels, cells, lambda: session.pixels(record.image_id))
+        pixels = partial(session.pixels, record.image_id)
+        if session.crew is not None:  # in a worker there is no session
+            pixels = partial(read_pixels, **where(record))
+        return Labelled(record, labels, cells, pixels)
 
     frame = session.cells.frame
     counting = counts(frame, session.get(CleanParameters))
-    content = Content(session.name, session.images, frame, load, session.embedding, counting, reviewing.record(session))
+    content = Content(
+        session.name,
+        session.images,
+        frame,
+        load,
+        session.embedding,
+        counting,
+        reviewing.record(session),
+        session.crew or ALONE,
+    )
     files = yield from form.write(content, out)
+    if out.is_dir():
+        note_failures(out, content.failed)
     if form is csv.FORMAT and files[0] != out:
         angles = {record.name: record.angle_deg for record in session.images if record.angle_deg is not None}
         write_recipe(out / "recipe.json", session.get(Recipe), angles)
@@ -99,7 +116,7 @@ def export(session: Session, out: Path, form: Format, *, rejected: bool = False)
         files = (*files, out / MARKS)
     left_out = int((session.cells.frame["verdict"] == "rejected").sum()) if drop else 0
     notes = (f"{left_out} rejected cells were left out (--rejected writes them too)",) if left_out else ()
-    return Exported(files, notes)
+    return Exported(files, notes, tuple(content.failed))
 
 
 def import_cells(

@@ -386,5 +386,5 @@ def _each_file(
         return retried(partial(work, planes))
 
     crew = session.crew or ALONE
-    yield from together(groups, begin, take, at_once=crew.at_once, name=name, failed=fail)
+    yield from together(groups, begin, take, at_once=crew.at_once, name=name, failed=fail, told=True)
     return StepReport(done, tuple(failed), tuple(notes))

@@ -15,7 +15,7 @@ from cell_curator.adding import AddReport as AddReport
 from cell_curator.adding import add_images as add_images
 from cell_curator.adopting import adopt as adopt
 from cell_curator.adopting import beside_decided as beside_decided
-from cell_curator.core.jobs import ALONE, Crew, Hopeless, Job, Progress, UserError, scaled
+from cell_curator.core.jobs import ALONE, Crew, Hopeless, ItemState, Job, Progress, UserError, scaled
 from cell_curator.core.outliers import OutlierParameters, score
 from cell_curator.engines.cluster import Manpower, manned
 from cell_curator.io.project import Change
@@ -88,14 +88,28 @@ def score_outliers(session: Session) -> Job[int]:
 # ---------------------------------------------------------------------- all of it
 
 
+def search_left(session: Session, *, again: bool = False, failed: bool = False) -> Job[StepReport]:
+    """Find the cells of every image of which they are not found yet, or would be others; or of all ``again``.
+
+    ``failed``: only of images that failed. What is to be done is told beforehand, see `core.jobs.ItemState`.
+    """
+    records = chosen_records(session, None)
+    if failed:
+        records = [record for record in records if record.state == "failed"]
+    yield Progress(0.0, "looking for what is done already")
+    left = records if again or failed else to_search(session, records)
+    for record in left:
+        yield Progress(0.0, record.name, ItemState(record.name, "waiting"))
+    if not left:
+        return StepReport(0, (), kept=len(records))
+    done = yield from segment(session, [record.image_id for record in left])
+    return replace(done, kept=len(records) - len(left))
+
+
 def run(session: Session, *, again: bool = False) -> Job[RunReport]:
     """The whole line for every image of the project; what would come out as it is already is not done ``again``."""
     records = chosen_records(session, None)
-    left = records if again else to_search(session, records)
-    segmented = StepReport(0, ())
-    if left:
-        segmented = yield from scaled(segment(session, [record.image_id for record in left]), 0.0, 0.6)
-    segmented = replace(segmented, kept=len(records) - len(left))
+    segmented = yield from scaled(search_left(session, again=again), 0.0, 0.6)
     flagged = yield from scaled(score_outliers(session), 0.6, 0.65)
     notes = segmented.notes
     if segmented.kept:

@@ -164,7 +164,7 @@ def test_whoever_watches_hears_what_became_of_each_item():
             raise UserError("no good")
         yield Progress(0.5)
 
-    drive(together("abc", work, lambda *_: None, at_once=2, failed=lambda *_: None), heard.append)
+    drive(together("abc", work, lambda *_: None, at_once=2, failed=lambda *_: None, told=True), heard.append)
     states = [(p.payload.name, p.payload.state, p.payload.reason) for p in heard if isinstance(p.payload, ItemState)]
     assert states == [
         ("a", "working", ""), ("b", "working", ""), ("a", "done", ""), ("b", "failed", "no good"),

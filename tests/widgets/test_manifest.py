@@ -39,6 +39,7 @@ def test_the_first_entry_opens_all_docks_and_each_has_its_own(manifest):
         "Explore",
         "Types",
         "Confluency",
+        "Batch",
     ]
     for widget in manifest.contributions.widgets:
         assert issubclass(target(manifest, widget.command), QWidget)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from cell_curator.cli.arguments import Project
+from cell_curator.cli.arguments import Project, Scheduler, Workers
 from cell_curator.cli.folders import also_failed, errors
 from cell_curator.cli.frame import Answer, app, command, follow, table
+from cell_curator.cli.manpower import LIGHT, anywhere, manpower, say_who
 from cell_curator.cli.projects import open_session
 from cell_curator.core.jobs import UserError
 
@@ -31,6 +33,8 @@ def export(
     rejected: Annotated[
         bool, typer.Option("--rejected", help="Write the masks of rejected cells, too; else they are left out.")
     ] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
 ) -> Answer:
     """Write a project in a form that other programs read.
 
@@ -41,12 +45,23 @@ def export(
     """
     from cell_curator.exchange import export as write
     from cell_curator.io.formats.registry import WRITTEN, by_name
+    from cell_curator.workflow import by_crew
 
     form = by_name(format, WRITTEN)
     with open_session(project, reading=True) as session:
-        written = follow(write(session, out, form, rejected=rejected))
-    data = {"format": form.name, "files": written.files, "notes": written.notes}
-    return Answer(data, "\n".join((*map(str, written.files), *written.notes)))
+        power = manpower(workers, scheduler, *(record.path for record in session.images[:1]), out.parent)
+        out = anywhere(power, out)
+        writing = partial(write, session, out, form, rejected=rejected)
+        # tables are made in one piece, and files of single images only by many are worth the workers
+        written = follow(by_crew(session, power, len(session.images) // LIGHT, writing, say_who))
+    data = {
+        "format": form.name,
+        "files": written.files,
+        "notes": written.notes,
+        "failed": len(written.failed),
+        "errors": errors(written.failed),
+    }
+    return Answer(data, "\n".join((*map(str, written.files), *written.notes)), written.failed)
 
 
 @command(app, name="import")

@@ -164,11 +164,11 @@ ALONE = Crew(inline)
 
 @dataclass(frozen=True)
 class ItemState:
-    """What has become of one item; `together` yields one as the payload whenever that changes."""
+    """What has become of one item of many."""
 
     name: str
     state: str
-    """``working``, ``done`` or ``failed``."""
+    """``waiting``, ``working``, ``done`` or ``failed``."""
     reason: str = ""
 
 
@@ -203,11 +203,13 @@ def together(
     at_once: int = 1,
     name: Callable[[U], str] = str,
     failed: Callable[[U, UserError], None] | None = None,
+    told: bool = False,
 ) -> Job[int]:
     """As `each`, with up to ``at_once`` items in hand; returns how many succeeded.
 
     ``take(item, result)`` is called in the order of the items, whichever was ready first, so that the outcome is
     the same however many are in hand; so is ``failed``. A finished item counts as in hand until it is taken.
+    With ``told``, an `ItemState` is the payload whenever an item is begun, done or has failed.
     A job that waits should wait at most a tenth of a second before it yields.
     """
     todo = list(items)
@@ -219,7 +221,7 @@ def together(
                 item = todo[begun]
                 begun += 1
                 hand.append(_InHand(item, name(item), begun, work(item)))
-                yield _how_far(hand, begun, len(todo), ItemState(name(item), "working"))
+                yield _how_far(hand, begun, len(todo), ItemState(name(item), "working") if told else None)
             for one in hand:
                 if not one.over:
                     one.step()
@@ -233,7 +235,7 @@ def together(
                     failed(one.item, error)
                 succeeded += error is None
                 state = ItemState(one.name, "done") if error is None else ItemState(one.name, "failed", str(error))
-                yield _how_far(hand, begun, len(todo), state)
+                yield _how_far(hand, begun, len(todo), state if told else None)
     finally:
         for one in hand:
             one.job.close()

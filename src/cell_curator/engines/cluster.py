@@ -377,9 +377,13 @@ def _dashboard() -> bool:
 
 def _memory() -> int:
     """Bytes of memory that this computer, or its container, has."""
-    from distributed.system import MEMORY_LIMIT
+    import psutil
 
-    return int(MEMORY_LIMIT)
+    limits = [int(psutil.virtual_memory().total)]
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no container, or no limit ("max")
+            limits.append(int(Path(file).read_text()))
+    return min(limits)
 
 
 def _line(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 from cell_curator.core.jobs import UserError
 from cell_curator.session import Session
 from cell_curator.widgets import style
+from cell_curator.widgets.batch_dock import BatchDock
 from cell_curator.widgets.confluency_dock import ConfluencyDock
 from cell_curator.widgets.correct_dock import CorrectDock
 from cell_curator.widgets.dock import Dock
@@ -52,10 +53,11 @@ DOCKS: tuple[type[Dock], ...] = (
     ExploreDock,
     TypesDock,
     ConfluencyDock,
+    BatchDock,
 )
 NAME = "Cell Curator"
 _SETTLE_S = 20.0
-_TITLES_A_ROW = 5
+_TITLES_A_ROW = 4
 
 
 class AllDocks(QWidget):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.cells import VERDICTS
-from cell_curator.core.jobs import Job, UserError, each
-from cell_curator.io.folders import make_folder
+from cell_curator.core.jobs import ALONE, Crew, Job, Progress, UserError, retried, together
+from cell_curator.io.folders import disk_full, make_folder
 from cell_curator.io.records import ImageRecord, StoredEmbedding
 
 Shape = tuple[int, int]
@@ -55,7 +56,8 @@ class Content:
     """A project on its way out; images are loaded one at a time.
 
     ``cells`` is the whole table, ``embedding`` the newest map or None; ``counting`` says by cell id which cells
-    count, and ``review`` how clean the set is, as plain values.
+    count, and ``review`` how clean the set is, as plain values. ``crew`` writes the files of single images, and
+    ``failed`` takes (name, reason) of those that could not be written.
     """
 
     title: str
@@ -65,6 +67,8 @@ class Content:
     embedding: StoredEmbedding | None = None
     counting: pd.Series[bool] | None = None
     review: Mapping[str, Any] = field(default_factory=dict)
+    crew: Crew = ALONE
+    failed: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -137,10 +141,13 @@ def image_files(
 ) -> Job[tuple[Path, ...]]:
     """Call ``write(path, image)`` for every image; paths are ``out/<name><ending>``.
 
+    An image that fails is noted in ``content.failed``, and the others are written.
+
     Raises
     ------
     UserError
-        A path is that of an original image, or leads out of ``out``; nothing has been written then.
+        A path is that of an original image, or leads out of ``out``; nothing has been written then. Or all failed,
+        or the disk is full.
     """
     paths = {record.image_id: _target(out, record.name, ending) for record in content.records}
     originals = {record.path.resolve() for record in content.records}
@@ -149,15 +156,37 @@ def image_files(
             raise UserError(f"{path}: is an original image, which is never written to; choose another folder")
     written: list[Path] = []
 
-    def one(record: ImageRecord) -> Job[None]:
+    def one(record: ImageRecord) -> Job[Path]:
         path = paths[record.image_id]
         make_folder(path.parent)
-        write(path, content.load(record))
-        written.append(path)
-        yield from ()
+        if content.crew is ALONE:
+            yield from write_image(write, path, content.load(record))
+        else:
+            yield from content.crew.call(f"{__name__}:write_image", write=write, path=path, image=content.load(record))
+        return path
 
-    yield from each(content.records, one, name=lambda record: record.name)
+    def fail(record: ImageRecord, error: UserError) -> None:
+        if disk_full(error):  # every further file would fail the same way
+            raise error
+        content.failed.append((record.name, str(error)))
+
+    yield from together(
+        content.records,
+        lambda record: retried(partial(one, record)),
+        lambda _, path: written.append(path),
+        at_once=content.crew.at_once,
+        name=lambda record: record.name,
+        failed=fail,
+    )
+    if not written and content.failed:
+        raise UserError(content.failed[0][1])
     return tuple(written)
+
+
+def write_image(write: Callable[[Path, Labelled], object], path: Path, image: Labelled) -> Job[None]:
+    """Write one image."""
+    yield Progress(0.0)
+    write(path, image)
 
 
 def one_file(out: Path, name: str) -> Path:
