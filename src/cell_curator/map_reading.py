@@ -316,12 +316,12 @@ def quick_warnings(session: Session, compared: Comparison | None = None) -> tupl
     compared = comparison(session) if compared is None else compared
     said = [f"conditions were not compared: {compared.refused}" if compared.refused else "", *compared.notes]
     said.append(_by_direction(session, stored))
-    counting = session.counting_cells().index
+    counting = session.counting_ids()
     left = int((~np.isin(stored.cell_id, counting)).sum())
     if left:
         was = "cell of the map no longer counts and is" if left == 1 else "cells of the map no longer count and are"
         said.insert(0, f"{left} {was} left out here; bring the map up to date")
-    stale = len(session.stale_cells() & set(counting.tolist()))
+    stale = len(session.stale_ids())
     if stale:
         cells = f"{stale} of {len(counting)} cells changed or are new"
         said.insert(0, f"{cells} since the map was made; bring the map up to date")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def judged_content(session: Session) -> Job[ReportJudged | None]:
     """The judgement of the map for the report; None where there is no map, or no cell of it counts."""
     stored = session.embedding
-    if stored is None or not np.isin(stored.cell_id, session.counting_cells().index).any():
+    if stored is None or not np.isin(stored.cell_id, session.counting_ids()).any():
         return None
     made = yield from judge(session)
     study: SizeStudy | None = None

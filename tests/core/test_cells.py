@@ -152,3 +152,27 @@ def test_without_decisions_the_proposal_is_taken_as_it_is(discs):
     proposal = discs((60, 60), [(40, 40, 9), (20, 20, 9)])
     joined = reconcile(current, proposal, keep=[], rejected=[])
     assert np.array_equal(joined.labels, proposal)
+
+
+def test_a_table_after_many_changes_is_as_if_made_at_once(rng, discs):
+    """Tables share columns with the tables before them; what is remembered of a column goes with it."""
+    rows = _table(discs((60, 60), [(15, 15, 5), (15, 45, 5), (45, 15, 5), (45, 45, 5)])).frame
+    table, expected = CellTable(rows), rows.copy()
+    for _ in range(60):
+        before, seen = table, table.frame.copy()
+        ids = np.sort(rng.choice(8, int(rng.integers(1, 3)), replace=False)) + 1
+        if rng.random() < 0.3:
+            table, expected = table.without(ids), expected.drop(index=ids, errors="ignore")
+        else:
+            new = rows.iloc[rng.integers(0, 4, len(ids))].set_index(pd.Index(ids, name="cell_id")).copy()
+            new["verdict"] = rng.choice(["accepted", "rejected", "proposed"], len(ids))
+            new["image"], new["score"] = rng.integers(1, 4, len(ids)), rng.choice([np.nan, 0.5], len(ids))
+            table = table.with_rows(new)
+            expected = pd.concat([expected.drop(index=ids, errors="ignore"), new]).sort_index()
+        pd.testing.assert_frame_equal(before.frame, seen)
+        pd.testing.assert_frame_equal(table.frame, expected)
+        numbers, words = table.coded("verdict")
+        assert [words[number] for number in numbers] == expected["verdict"].tolist()
+        assert set(words) == set(expected["verdict"])
+        assert np.array_equal(table.where("verdict", "rejected"), expected["verdict"] == "rejected")
+        assert all(table.of_image(image).equals(expected[expected["image"] == image]) for image in (1, 2, 3))

@@ -6,7 +6,8 @@ table and adds the continuous scale. It draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,22 +38,24 @@ TYPE = "cell_type"
 _TOLD, _UNTYPED = 0.6, 0.55  # opacity
 
 
-def by_verdict(verdicts: Sequence[str]) -> RGBA:
+def by_verdict(verdicts: Sequence[str] | NDArray[Any]) -> RGBA:
     """One colour per cell from its verdict."""
-    colors = np.ones((len(verdicts), 4), np.float32)
-    if len(verdicts):
-        colors[:, :3] = [VERDICT_COLORS[verdict] for verdict in verdicts]
-    return colors
+    return _spread(verdicts, lambda verdict: VERDICT_COLORS[verdict])
 
 
-def by_name(names: Sequence[object], colors: Mapping[str, RGB] | None = None) -> RGBA:
+def by_name(names: Sequence[object] | NDArray[Any], colors: Mapping[str, RGB] | None = None) -> RGBA:
     """One colour per cell from a word (an image, say); ``colors`` fixes which gets which."""
-    known = dict.fromkeys(names)
     if colors is None:
-        colors = {word: word_color(rank) for rank, word in enumerate(in_order(map(str, known)))}
-    place = {name: number for number, name in enumerate(known)}
-    table = np.array([(*colors.get(str(name), NOISE_COLOR), 1.0) for name in known], np.float32).reshape(-1, 4)
-    return table[[place[name] for name in names]]
+        colors = {word: word_color(rank) for rank, word in enumerate(in_order(map(str, dict.fromkeys(names))))}
+    return _spread(names, lambda name: colors.get(str(name), NOISE_COLOR))
+
+
+def _spread(words: Sequence[Any] | NDArray[Any], color: Callable[[Any], RGB]) -> RGBA:
+    """One colour per word; each word is looked up once, not once for every cell."""
+    values = np.asarray(words, None if isinstance(words, np.ndarray) else object)
+    place, known = pd.factorize(values, use_na_sentinel=False)
+    table = np.array([(*color(word), 1.0) for word in known], np.float32).reshape(-1, 4)
+    return table[place]
 
 
 def by_value(values: ArrayLike, limits: tuple[float, float] | None = None) -> RGBA:
@@ -85,11 +88,8 @@ def scale_colors(steps: int) -> list[str]:
 
 def by_type(frame: pd.DataFrame, types: CellTypes) -> RGBA:
     """One colour per cell from its type: full where a person said so, fainter where a model did; none is grey."""
-    table = {name: types.color(name) for name in set(frame["cell_type"])}
-    colors = np.ones((len(frame), 4), np.float32)
-    if len(frame):
-        colors[:, :3] = [table[name] for name in frame["cell_type"]]
-        colors[:, 3] = np.where(by_hand(frame), 1.0, np.where(frame["cell_type"] == "", _UNTYPED, _TOLD))
+    colors = _spread(frame["cell_type"].to_numpy(), types.color)
+    colors[:, 3] = np.where(by_hand(frame), 1.0, np.where(frame["cell_type"] == "", _UNTYPED, _TOLD))
     return colors
 
 
@@ -104,9 +104,9 @@ def color_cells(frame: pd.DataFrame, by: str, types: CellTypes | None = None) ->
     if by == "cluster":
         return cluster_rgba(frame["cluster"].to_numpy(np.int64))
     if by == "verdict":
-        return by_verdict(list(frame["verdict"]))
+        return by_verdict(frame["verdict"].to_numpy())
     if by == "condition":
-        return by_name(list(frame[by]), condition_colors(frame[by]))
+        return by_name(frame[by].to_numpy(), condition_colors(frame[by].unique()))
     if by == "image":
-        return by_name(list(frame[by]))
+        return by_name(frame[by].to_numpy())
     return by_value(frame[by].to_numpy(np.float64))

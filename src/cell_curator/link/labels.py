@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.cell_types import CellTypes
-from cell_curator.link.colors import color_cells
+from cell_curator.link.colors import TYPE, color_cells
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CELLS = "cells"
 EACH = "cell"
 """Colouring in which every cell has a colour of its own."""
+
+_OF_EACH = ("cluster", "verdict", TYPE)
+"""Colourings that depend on nothing but the cell."""
 
 Later = Callable[[Callable[[], None]], None]
 """Calls a function once after a pause; another call within the pause starts it anew."""
@@ -127,12 +130,13 @@ class LabelsBinder:
             self._set_colormap(label_colormap())
 
     def _color_table(self, image_id: int) -> dict[int | None, Any]:
-        frame = self._session.cells.frame
-        here = (frame["image"] == image_id).to_numpy()
+        here = self._session.cells.of_image(image_id)
+        # What is ranked over all cells needs them all.
+        frame = here if self.color_by in _OF_EACH else self._session.cells.frame
         table: dict[int | None, Any] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
         types = self._session.get(CellTypes)
-        labels = (int(label) for label in frame["label"][here])
-        table.update(zip(labels, color_cells(frame, self.color_by, types)[here], strict=True))
+        colors = color_cells(frame, self.color_by, types)[frame.index.get_indexer(here.index)]
+        table.update(zip(here["label"].tolist(), colors, strict=True))
         return table
 
     def _set_colormap(self, colormap: Any) -> None:

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.cell_types import CellTypes
-from cell_curator.link.colors import color_cells
+from cell_curator.link.colors import TYPE, color_cells
 from cell_curator.link.geometry import Box, place_map
 from cell_curator.link.map_dots import MAP, MOST, Dots
 from cell_curator.link.map_moves import Moves
 from cell_curator.link.map_picture import Picture
 
 if TYPE_CHECKING:
+    import pandas as pd
     from napari.components import ViewerModel
 
     from cell_curator.io.records import StoredEmbedding
@@ -35,6 +36,7 @@ OWN_BOX: Box = (0.0, -1000.0, 1000.0, 0.0)
 _DOTS = 90  # points across the height of a small map
 _MANY = 3000  # cells; of more, each point is smaller
 _REACH_PX = 7.0  # screen pixels within which a click still finds a point
+_NEEDED = {TYPE: ("cell_type", "type_probability")}  # columns of a colouring that is no column
 _SAME = 0.5  # a map on which fewer cells moved than this part is the same map
 
 
@@ -46,7 +48,14 @@ class PointsBinder:
         self._home = self.viewer = viewer
         self._later = later
         self._ids: NDArray[np.int64] = np.empty(0, np.int64)
-        self._rows: dict[int, int] = {}
+        self._sorted: NDArray[np.intp] = np.empty(0, np.intp)  # rows in the order of their cells
+        self._index: pd.Index[int] | None = None
+        self._at: NDArray[np.intp] = np.empty(0, np.intp)  # places of the cells in the table of `_index`
+        self._drawn_from: tuple[Any, ...] = ()
+        self._basis: tuple[Any, ...] = ()
+        self._plain = np.empty((0, 4), np.float32)
+        self._rejected = np.empty(0, bool)
+        self._painted: Dots | Picture | None = None
         self._positions = np.empty((0, 2))
         self._beside: Box = (0.0, 0.0, 1.0, 1.0)
         self._preview: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
@@ -128,7 +137,7 @@ class PointsBinder:
             return
         shown = np.asarray(now.map2d, float)[np.isin(now.cell_id, self._ids)]
         start = place_map(before.map2d[was[elsewhere]], self._box, like=shown)
-        end = self._positions[[self._rows[int(cell)] for cell in both[elsewhere]]]
+        end = self._positions[self._rows_of(both[elsewhere])]
         self._moves.draw(self.viewer, start, end)
 
     def forget_moves(self) -> None:
@@ -139,7 +148,8 @@ class PointsBinder:
     def remove(self) -> None:
         """Take the map out of the viewer."""
         drawn, self._drawn = self._drawn, None
-        self._ids, self._rows, self._positions = np.empty(0, np.int64), {}, np.empty((0, 2))
+        self._ids, self._positions, self._drawn_from = np.empty(0, np.int64), np.empty((0, 2)), ()
+        self._painted = None
         self._moves.remove()
         if drawn is not None:
             drawn.remove()
@@ -152,20 +162,33 @@ class PointsBinder:
             return
         # Colours are ranked over all cells, so that hiding some never recolours the others.
         everything = self._session.cells.frame
-        at = everything.index.get_indexer(self._ids)
+        at = self._at if everything.index is self._index else everything.index.get_indexer(self._ids)
         unknown = self._preview is not None and self.color_by == "cluster" and not (everything["cluster"] >= 0).any()
         by, types = "condition" if unknown else self.color_by, self._session.get(CellTypes)
-        colors = color_cells(everything, by, types)[at].astype(np.float32)
-        columns = {name: everything[name].to_numpy()[at] for name in ("cluster", "condition", "verdict")}
-        colors[columns["verdict"] == "rejected", 3] = 0.15
-        self._drawn.color(colors, {"cell_id": self._ids, **columns})
+        basis = (by, types, at, *(everything[name].to_numpy() for name in _NEEDED.get(by, (by,))))
+        again = not _same(basis, self._basis) or self._painted is not self._drawn or isinstance(self._drawn, Dots)
+        if again:
+            self._basis, self._plain = basis, color_cells(everything, by, types)[at].astype(np.float32)
+        rejected = self._session.cells.where("verdict", "rejected")[at]
+        if again or not np.array_equal(rejected, self._rejected):
+            self._painted, self._rejected, colors = self._drawn, rejected, self._plain.copy()
+            colors[rejected, 3] = 0.15
+            features = {name: everything[name].to_numpy()[at] for name in ("cluster", "condition", "verdict")}
+            self._drawn.color(colors, {"cell_id": self._ids, **features})
         self.highlight(self._session.selection.ids)
 
     def highlight(self, ids: frozenset[int]) -> None:
         """Draw the points of these cells larger and ringed."""
         if self._drawn is not None:
-            rows = np.fromiter((self._rows[cell] for cell in ids if cell in self._rows), np.intp)
-            self._drawn.choose(np.sort(rows))
+            self._drawn.choose(np.sort(self._rows_of(np.fromiter(ids, np.int64, len(ids)))))
+
+    def _rows_of(self, cells: NDArray[np.int64]) -> NDArray[np.intp]:
+        """The rows of those of these cells that are on the map."""
+        if not len(self._ids):
+            return np.empty(0, np.intp)
+        place = np.searchsorted(self._ids, cells, sorter=self._sorted)
+        rows = self._sorted[np.minimum(place, len(self._ids) - 1)]
+        return rows[self._ids[rows] == cells]
 
     # ------------------------------------------------------------------ which point lies where
 
@@ -184,10 +207,10 @@ class PointsBinder:
 
     def position(self, cell_id: int) -> tuple[float, float] | None:
         """World position of a cell's point."""
-        row = self._rows.get(cell_id)
-        if row is None or self._drawn is None:
+        rows = self._rows_of(np.array([cell_id]))
+        if not len(rows) or self._drawn is None:
             return None
-        y, x = self._positions[row]
+        y, x = self._positions[rows[0]]
         return float(y), float(x)
 
     # ------------------------------------------------------------------ inside
@@ -201,20 +224,27 @@ class PointsBinder:
         return (self._box[2] - self._box[0]) / _DOTS / smaller
 
     def _draw(self) -> None:
+        index = self._session.cells.frame.index
+        there = self._drawn is not None and self._drawn.layer in self.viewer.layers
+        made_of = (index, self._preview or self._session.embedding, self._box)
+        # The very same cells and map as before: only their values may be others.
+        if there and _same(made_of[:2], self._drawn_from[:2]) and made_of[2] == self._drawn_from[2]:
+            self.recolor()
+            return
         ids, map2d = self._wanted()
-        kept = np.flatnonzero(np.isin(ids, self._session.cells.frame.index))
+        at = index.get_indexer(ids)
         # drawn in the order of images, the last condition would lie above all others
-        kept = np.random.default_rng(0).permutation(kept)
+        kept = np.random.default_rng(0).permutation(np.flatnonzero(at >= 0))
         ids = ids[kept].astype(np.int64)
         if not len(ids):
             self.remove()
             return
         same = np.array_equal(ids, self._ids)
         if not same:
-            self._ids = ids
-            self._rows = {int(cell): row for row, cell in enumerate(ids.tolist())}
+            self._ids, self._sorted = ids, np.argsort(ids, kind="stable")
+        self._index, self._at, self._drawn_from = index, at[kept], made_of
         self._positions = place_map(map2d[kept], self._box)
-        if self._drawn is None or self._drawn.layer not in self.viewer.layers or not same:
+        if not there or not same:
             self._replace()
         else:
             self._drawn.move(self._positions, self._dot())
@@ -235,3 +265,16 @@ class PointsBinder:
         make: Callable[..., Dots | Picture] = Picture if many else Dots
         more = (self._later,) if many else ()
         self._drawn = make(self.viewer, self._positions, self._dot(), *more)
+
+
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether what is drawn follows from the same things. Tables share the columns that a change leaves alone, so
+    that a verdict on one of 500,000 cells is no reason to colour them all anew.
+    """
+    return len(one) == len(other) and all(map(_unchanged, one, other))
+
+
+def _unchanged(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.shape == other.shape and np.may_share_memory(one, other)
+    return one is other or (isinstance(one, str | CellTypes) and one == other)

@@ -258,7 +258,8 @@ class ViewerLink:
     def _here(self) -> pd.DataFrame:
         """Rows of the selected cells that lie in the image shown."""
         rows = self.session.cells.of_image(-1 if self.labels.image_id is None else self.labels.image_id)
-        return rows[rows.index.isin(list(self.session.selection.ids))]
+        chosen = self.session.selection.ids
+        return rows[[cell in chosen for cell in rows.index.tolist()]]
 
     def _choose_label(self) -> None:
         cells = self._here()
