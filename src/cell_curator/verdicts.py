@@ -36,6 +36,11 @@ class _SetVerdict:
     verdicts: tuple[str, ...]
     title: str
 
+    @property
+    def cells(self) -> frozenset[int]:
+        """The cells."""
+        return frozenset(self.ids)
+
     def apply(self) -> _SetVerdict:
         with self.session.lock:  # else a job's new measurements or clusters could be written over
             frame = self.session.cells.frame

@@ -292,7 +292,7 @@ def test_a_note_stays_with_its_cluster(dock, mapped):
 
 def test_shares_of_conditions_add_up_without_rejected_cells(mapped):
     mapped.set_verdict([mapped.cells.frame.index[0]], "rejected")
-    shares = cluster_shares(mapped.cells.frame)
+    shares = cluster_shares(mapped.cells)
     assert shares["cells"].sum() == 7
     np.testing.assert_allclose(shares.drop(columns="cells").sum(axis=1), 100)
 

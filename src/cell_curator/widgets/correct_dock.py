@@ -240,7 +240,7 @@ class CorrectDock(Dock):
         self.bar.setValue(decided)
         self.bar.setFormat(f"{decided} of {len(rows)} decided")
         self.primary.setEnabled(len(rows) > decided and not self.bench.runner.busy)
-        chosen = rows[rows.index.isin(session.selection.ids)]
+        chosen = rows[[cell in session.selection.ids for cell in rows.index.tolist()]]
         for button in self._actions.values():
             button.setEnabled(len(chosen) > 0)
         self._actions["merge"].setEnabled(len(chosen) > 1)

@@ -25,8 +25,7 @@ from cell_curator.widgets.controls import swatch
 from cell_curator.widgets.legend import cluster_shares
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from cell_curator.core.cells import CellTable
     from cell_curator.io.records import StoredEmbedding
 
 SWATCH, NAME, CELLS, SHARES = range(4)
@@ -81,25 +80,25 @@ class ClusterTable(QWidget):
         item = self.table.item(rows[0].row(), SWATCH) if rows else None
         return int(item.data(Qt.ItemDataRole.UserRole)) if item is not None else None
 
-    def fill(self, frame: pd.DataFrame, embedding: StoredEmbedding) -> None:
+    def fill(self, cells: CellTable, embedding: StoredEmbedding) -> None:
         """Show the clusters as they are now; the chosen one stays."""
-        kept, shares, names = self.number, cluster_shares(frame), embedding.cluster_names
+        kept, shares, names = self.number, cluster_shares(cells), embedding.cluster_names
         self._notes = embedding.cluster_notes
         conditions = [name for name in shares.columns if name != "cells"]
         self.table.blockSignals(True)
         self.table.setColumnCount(4)
         self.table.setHorizontalHeaderLabels(["", "Cluster", "Cells", "Conditions"])
         self.table.setColumnHidden(SHARES, len(conditions) < 2)
-        colors = condition_colors(frame["condition"])
+        colors = condition_colors(cells.coded("condition")[1])
         self.table.setRowCount(len(shares))
         for row, (index, values) in enumerate(shares.iterrows()):
             number = int(index)  # type: ignore[call-overload]
             self._fill_row(row, number, names.get(number, f"Cluster {number + 1}") if number >= 0 else NONE)
-            cells, bar = QTableWidgetItem(f"{int(values['cells']):,}"), QTableWidgetItem()
-            cells.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+            count, bar = QTableWidgetItem(f"{int(values['cells']):,}"), QTableWidgetItem()
+            count.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
             bar.setData(Qt.ItemDataRole.UserRole, [(float(values[c]), colors[c]) for c in conditions])
             bar.setToolTip("\n".join(f"{values[c]:.0f} % {c or 'no condition'}" for c in conditions))
-            for column, item in ((CELLS, cells), (SHARES, bar)):
+            for column, item in ((CELLS, count), (SHARES, bar)):
                 item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
                 self.table.setItem(row, column, item)
         self._fit(len(shares))

@@ -139,14 +139,13 @@ class MapPage(QWidget):
             else "No cells yet: find cells in the Segment tab first."
         )
         if embedding is not None:
-            self.clusters.fill(session.cells.frame, embedding)
+            self.clusters.fill(session.cells, embedding)
             self.fill_legend(session)
             self.card.show_cell(session, None)
-        self.fit_stale(session, busy=self._bench.runner.busy)
 
     def show_forming(self, session: Session) -> None:
         """A map is seen that is not finished."""
-        by = "colour: condition" if session.cells.frame["condition"].nunique() > 1 else "one dot a cell"
+        by = "colour: condition" if len(session.cells.coded("condition")[1]) > 1 else "one dot a cell"
         self.hint.setText(f"<b>The map as it forms</b>, of some of the cells ({by}).")
         self.hint.show()
         if session.embedding is None:
@@ -155,7 +154,7 @@ class MapPage(QWidget):
 
     def fit_stale(self, session: Session, *, busy: bool) -> None:
         """Say how many cells the map does not know as they are."""
-        stale = len(session.stale_cells() & frozenset(session.counting_cells().index)) if session.embedding else 0
+        stale = len(session.stale_ids()) if session.embedding else 0
         self.stale.setVisible(stale > 0)
         self.refresh.setVisible(stale > 0)
         self.refresh.setEnabled(not busy)
@@ -167,9 +166,9 @@ class MapPage(QWidget):
         """Words or a scale for the present colouring."""
         by, frame = COLORINGS[self.coloring.value()], session.cells.frame
         # The table says which cluster is which; the bars in it need the conditions.
-        shown = "condition" if by == "cluster" and frame["condition"].nunique() > 1 else by
+        shown = "condition" if by == "cluster" and len(session.cells.coded("condition")[1]) > 1 else by
         names = {record.image_id: record.name for record in session.images}
-        words = words_for(frame, shown, names, session.get(CellTypes))
+        words = words_for(session.cells, shown, names, session.get(CellTypes))
         if words is not None:
             self.legend.show_words(words)
         elif by == "corrected":

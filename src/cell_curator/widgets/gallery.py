@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPen
@@ -22,8 +23,6 @@ from cell_curator.widgets.gallery_pictures import Look, Pictures
 from cell_curator.widgets.runner import Background
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cell_curator.session import Session
 
 _GAP = 3  # px on each side of a picture
@@ -46,12 +45,15 @@ class CellList(QObject):
         self.ids: NDArray[np.int64] = np.empty(0, np.int64)
         self.current: int | None = None
         self._order: NDArray[np.intp] = np.empty(0, np.intp)
+        self._listed: NDArray[np.int64] | None = None
+        self._index: pd.Index[int] | None = None
+        self._at: NDArray[np.intp] = np.empty(0, np.intp)  # places of the cells in the table of `_index`
         self._take()
 
     def show_cells(self, session: Session | None, ids: Sequence[int] | NDArray[np.int64]) -> None:
         """List these cells of this session."""
         self.session = session
-        self.ids = np.asarray(ids, np.int64).reshape(-1)
+        self.ids = np.asarray(ids, np.int64)
         self._take()
         if self.current is not None and self.place_of(self.current) is None:
             self.current = None
@@ -60,8 +62,9 @@ class CellList(QObject):
     def refresh(self) -> None:
         """Rows of the table of cells changed."""
         if self.session is not None:
-            there = np.isin(self.ids, self.session.cells.frame.index.to_numpy())
-            self.show_cells(self.session, self.ids[there])
+            index = self.session.cells.frame.index
+            gone = index is not self._index and not (index.get_indexer(self.ids) >= 0).all()
+            self.show_cells(self.session, self.ids[np.isin(self.ids, index.to_numpy())] if gone else self.ids)
 
     @property
     def cell_ids(self) -> list[int]:
@@ -115,14 +118,18 @@ class CellList(QObject):
 
     def _take(self) -> None:
         """What drawing needs, as arrays: looking up rows one by one takes longer than drawing them."""
-        self._order = np.argsort(self.ids, kind="stable")
+        same = self.ids is self._listed
+        if not same:
+            self._order, self._listed = np.argsort(self.ids, kind="stable"), self.ids
         if self.session is None or not len(self.ids):
             self.verdict = self.image = self.revision = np.empty(0, np.int64)
             return
         frame = self.session.cells.frame
-        at = frame.index.get_indexer(self.ids)
-        self.image, self.revision = (frame[name].to_numpy()[at] for name in ("image", "revision"))
-        self.verdict = frame["verdict"].map({name: i for i, name in enumerate(VERDICTS)}).to_numpy()[at]
+        if not same or frame.index is not self._index:
+            self._index, self._at = frame.index, frame.index.get_indexer(self.ids)
+        self.image, self.revision = (frame[name].to_numpy()[self._at] for name in ("image", "revision"))
+        place, known = pd.factorize(frame["verdict"].to_numpy()[self._at])
+        self.verdict = np.array([VERDICTS.index(name) for name in known], np.int64)[place]
 
 
 class Gallery(QAbstractScrollArea):

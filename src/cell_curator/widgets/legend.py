@@ -18,6 +18,7 @@ from cell_curator.core.doses import in_order
 from cell_curator.link.colors import TYPE, scale_colors, value_limits
 
 if TYPE_CHECKING:
+    from cell_curator.core.cells import CellTable
     from cell_curator.core.colors import RGB
 
 _ROW = 18
@@ -128,12 +129,12 @@ def ago(seconds: float) -> str:
 _MIDDLE = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
 
 
-def words_for(frame: pd.DataFrame, by: str, names: dict[int, str], types: CellTypes) -> list[tuple[str, RGB]] | None:
+def words_for(cells: CellTable, by: str, names: dict[int, str], types: CellTypes) -> list[tuple[str, RGB]] | None:
     """Legend entries for a colouring by words; None where it is a continuous scale.
 
     Parameters
     ----------
-    frame
+    cells
         The table of cells.
     by
         ``cluster``, ``condition``, ``image``, ``verdict``, ``cell_type`` or a measurement.
@@ -143,16 +144,19 @@ def words_for(frame: pd.DataFrame, by: str, names: dict[int, str], types: CellTy
         Of the project, used for ``cell_type``.
     """
     if by == "verdict":
-        given = set(frame["verdict"])
+        given = set(cells.coded("verdict")[1])
         return [(verdict, color) for verdict, color in VERDICT_COLORS.items() if verdict in given]
     if by == "condition":
-        return [(name or "no condition", color) for name, color in condition_colors(frame[by]).items()]
+        colors = condition_colors(cells.coded("condition")[1])
+        return [(name or "no condition", color) for name, color in colors.items()]
     if by == "image":
-        place = {word: number for number, word in enumerate(in_order(str(value) for value in set(frame[by])))}
-        order = sorted(set(frame[by]), key=lambda value: place[str(value)])
+        given = set(cells.frame[by].unique())
+        place = {word: number for number, word in enumerate(in_order(map(str, given)))}
+        order = sorted(given, key=lambda value: place[str(value)])
         return [(names.get(value, str(value)), word_color(i)) for i, value in enumerate(order)]
     if by == TYPE:
-        present = [name for name in types.names if (frame["cell_type"] == name).any()]
+        given = set(cells.coded("cell_type")[1])
+        present = [name for name in types.names if name in given]
         return [*((name, types.color(name)) for name in present), ("no type", types.color(""))]
     if by == "cluster":
         return []
@@ -164,7 +168,7 @@ def scale_for(frame: pd.DataFrame, by: str) -> tuple[float, float]:
     return value_limits(frame[by].to_numpy(np.float64))
 
 
-def cluster_shares(frame: pd.DataFrame) -> pd.DataFrame:
+def cluster_shares(cells: CellTable) -> pd.DataFrame:
     """Cells and share of each condition, for every cluster.
 
     Returns
@@ -173,11 +177,16 @@ def cluster_shares(frame: pd.DataFrame) -> pd.DataFrame:
         Indexed by cluster number (-1 = in none, last), with ``cells`` and one column of percent for
         each condition; a row's percentages add up to 100.
     """
-    counted = frame[frame["verdict"] != "rejected"]
-    table = pd.crosstab(counted["cluster"], counted["condition"])
+    counted = ~cells.where("verdict", "rejected")
+    row, clusters = pd.factorize(cells.frame["cluster"].to_numpy()[counted], sort=True)
+    column, names = cells.coded("condition")
+    # as pandas.crosstab, which takes 0.2 s of 500,000 cells
+    numbers = np.bincount(row * len(names) + column[counted], minlength=len(clusters) * len(names))
+    table = pd.DataFrame(numbers.reshape(len(clusters), len(names)), pd.Index(clusters, name="cluster"), names)
+    table = table.loc[:, table.any()]
     table = table[in_order(table.columns)]
-    cells = table.sum(axis=1)
-    shares = table.div(cells.where(cells > 0, 1), axis=0) * 100
-    shares.insert(0, "cells", cells)
+    total = table.sum(axis=1)
+    shares = table.div(total.where(total > 0, 1), axis=0) * 100
+    shares.insert(0, "cells", total)
     order = [number for number in shares.index if number >= 0] + [number for number in shares.index if number < 0]
     return shares.loc[order]

@@ -150,7 +150,7 @@ class PatchesDock(Dock):
         session = self.session
         if session is None or not self.isVisible() or self._study is not None:
             return
-        there = len(session.counting_cells()) > 0
+        there = len(session.counting_ids()) > 0
         for part in (self.plots, self.take, self.sheet, self.lost, self.by_image):
             part.setVisible(there)
         if not there:

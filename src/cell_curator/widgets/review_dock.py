@@ -56,6 +56,7 @@ class ReviewDock(Dock):
         self._listed: NDArray[np.int64] = np.empty(0, np.int64)
         self._likely: pd.Series[float] | None = None
         self._large: LargeGallery | None = None
+        self._behind = False
         self.mender = Mender(self, self.jobs.show_state)
         self.queue = QueuePage(self.model, self.bench, self.run)
         self.sheet = BulkSheet(self.bench.background)
@@ -200,6 +201,18 @@ class ReviewDock(Dock):
         self.model.refresh()
         if len(self.model) <= len(self._listed) // 2:  # none was listed, or cells were found anew
             self._fill()
+        self._behind = not self.isVisible()
+        if not self._behind:  # counting 500,000 cells at each stroke in Correct would be felt
+            self._catch_up()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Catch up with what happened while the dock was out of sight."""
+        super().showEvent(event)
+        if self._behind:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        self._behind = False
         self._fit_card()
         self._fit_progress()
         self._fit_funnel()
@@ -310,15 +323,11 @@ class ReviewDock(Dock):
         session, tools = self.session, self.bench.tools
         if session is None or tools is None or self._page is self.sheet:
             return
-        before = session.cells.frame["verdict"]
-        self.guard(getattr(tools, way))
-        now = session.cells.frame["verdict"]
-        both = now.index.intersection(before.index)
-        changed = both[(now.loc[both] != before.loc[both]).to_numpy()]
+        moved, cells = self.guard(getattr(tools, way)), session.history.last_cells
         if self._page is self.audit:
-            self.audit.refresh(next(iter(session.history.last_cells), None))
-        elif len(changed) == 1:
-            self._go_to(int(changed[0]))
+            self.audit.refresh(next(iter(cells), None))
+        elif moved and len(cells) == 1:
+            self._go_to(next(iter(cells)))
 
     # ------------------------------------------------------------------ many at once, the audit, the large gallery
 

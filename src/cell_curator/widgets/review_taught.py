@@ -41,8 +41,8 @@ class TaughtFold(Fold):
 
     def show_session(self, session: Session) -> None:
         """Follow the verdicts."""
-        verdict = session.cells.frame["verdict"]
-        bad, good = int((verdict == "rejected").sum()), int(verdict.isin(DECIDED).sum())
+        bad = int(session.cells.where("verdict", "rejected").sum())
+        good = sum(int(session.cells.where("verdict", verdict).sum()) for verdict in DECIDED)
         enough = bad + good >= FEWEST and min(bad, good) >= FEWEST_OF_A_KIND
         self.learn.setEnabled(enough)
         self.learn.setText(f"Rank by your {bad + good:,} verdicts")
