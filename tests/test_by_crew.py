@@ -8,13 +8,26 @@ import pandas as pd
 import pytest
 from skimage.measure import label
 
-from cell_curator.core.jobs import Crew, Progress, UserError, drive, inline, retried
+from cell_curator.confluency import cover_folder, cover_project
+from cell_curator.core.clustering import ClusterParameters
+from cell_curator.core.confluency import ConfluencyParameters
+from cell_curator.core.embedding import MapParameters
+from cell_curator.core.jobs import ALONE, Crew, Progress, UserError, drive, inline, retried
+from cell_curator.core.patches import PatchParameters
+from cell_curator.core.pixel_clusters import KmeansParameters
 from cell_curator.core.recipe import Recipe, Rotate
+from cell_curator.doubtful_images import look_at_images
 from cell_curator.engines.batch import segment_folder
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.volumes import StackParameters
+from cell_curator.exchange import export
 from cell_curator.io.folders import ERRORS, preprocess_folder
+from cell_curator.io.formats.registry import by_name
 from cell_curator.io.tiff import write_tiff
+from cell_curator.map_patches import cut_cells
+from cell_curator.mapping import embed
+from cell_curator.pixel_cache import PixelCache
 from cell_curator.results import save_tables
 from cell_curator.session import Session
 
@@ -160,9 +173,9 @@ def test_an_image_that_fails_once_for_a_passing_reason_is_done(images, tmp_path,
             raise UserError(f"{path}: cannot be read") from OSError(5, "Input/output error")
         return read(path, plane)
 
-    from cell_curator.one_image import read_image as read
+    from cell_curator.one_image import open_image as read
 
-    monkeypatch.setattr("cell_curator.one_image.read_image", flaky)
+    monkeypatch.setattr("cell_curator.one_image.open_image", flaky)
     session = Session.create(tmp_path / "p.curator")
     drive(session.add_images(images / "treated" / "1.tif"))
     session.crew = Shuffled(6).crew
@@ -197,3 +210,88 @@ def test_a_folder_comes_out_the_same_and_says_what_failed(images, tmp_path, comm
     (images / "control" / "torn.tif").unlink()
     work(tmp_path / "crew", Shuffled(8).crew)
     assert not (tmp_path / "crew" / ERRORS).exists()
+
+
+# ---------------------------------------------------------------------- the other commands
+
+
+@pytest.fixture
+def finished(images, tmp_path):
+    """A project whose cells were found."""
+    (images / "treated" / "stack.tif").unlink()
+    session = Session.create(tmp_path / "finished.curator")
+    drive(session.add_images(images))
+    drive(session.segment())
+    yield session
+    session.close()
+
+
+def by(session, crew, job):
+    session.crew = crew
+    try:
+        return drive(job())
+    finally:
+        session.crew = None
+
+
+def test_patches_are_the_same(finished):
+    cells = finished.cells.frame.index.tolist()
+    for parameters in (PatchParameters(size=16), PatchParameters(size=16, channels="all")):
+        alone, rows = by(finished, None, lambda: cut_cells(finished, cells, parameters))  # noqa: B023
+        shuffled = Shuffled(9)
+        crew, others = by(finished, shuffled.crew, lambda: cut_cells(finished, cells, parameters))  # noqa: B023
+        assert shuffled.asked.count("patches_of") == 7
+        assert (crew.images == alone.images).all()
+        assert (crew.masks == alone.masks).all()
+        assert others.index.tolist() == rows.index.tolist()
+
+
+@pytest.mark.slow
+def test_an_image_that_is_gone_is_left_out_of_the_map_and_named(finished):
+    gone = finished.images[2]
+    gone.path.unlink()
+    finished.put(VaeParameters(latent=2, steps=2, width=4))
+    finished.put(MapParameters(method="pca"))
+    finished.put(ClusterParameters(method="kmeans", k=2))
+    finished._pixels = PixelCache()
+    made = by(finished, Shuffled(10).crew, lambda: embed(finished))
+    assert made.cells == len(finished.cells) - len(finished.cells.of_image(gone.image_id))
+    assert [name for name, _ in made.unread] == [gone.name]
+    assert any(gone.name in note and "not on the map" in note for note in made.notes)
+
+
+def test_what_looks_wrong_with_images_is_the_same(finished):
+    alone = by(finished, None, lambda: look_at_images(finished))
+    shuffled = Shuffled(11)
+    assert by(finished, shuffled.crew, lambda: look_at_images(finished)) == alone
+    assert shuffled.asked.count("impression") == 7
+
+
+@pytest.mark.parametrize("name", ["labels", "ome-zarr"])
+def test_an_export_is_the_same_and_one_image_fails_alone(finished, tmp_path, name):
+    for out, crew in (("alone", None), ("crew", Shuffled(12).crew)):
+        made = by(finished, crew, lambda: export(finished, tmp_path / out, by_name(name)))  # noqa: B023
+        assert (len(made.files), made.failed) == (7, ())
+    files = [path.relative_to(tmp_path / "alone") for path in (tmp_path / "alone").rglob("*") if path.is_file()]
+    assert files
+    for file in files:
+        assert (tmp_path / "crew" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
+    finished.images[1].path.unlink()
+    finished._pixels = PixelCache()
+    if name == "ome-zarr":  # pixels go along
+        made = by(finished, Shuffled(13).crew, lambda: export(finished, tmp_path / "less", by_name(name)))
+        assert [image for image, _ in made.failed] == [finished.images[1].name]
+        assert len(made.files) == 6
+        assert finished.images[1].name in (tmp_path / "less" / ERRORS).read_text()
+
+
+def test_the_cover_of_a_folder_and_of_a_project_is_the_same(finished, images, tmp_path):
+    say, method = ConfluencyParameters(), KmeansParameters()
+    (images / "control" / "torn.tif").write_bytes(b"II*\0torn")
+    for out, crew in (("alone", None), ("crew", Shuffled(14).crew)):
+        drive(cover_folder(images, tmp_path / out / "folder", method, say, crew=crew or ALONE))
+        by(finished, crew, lambda: cover_project(finished, tmp_path / out / "project", say, method))  # noqa: B023
+    files = [path.relative_to(tmp_path / "alone") for path in (tmp_path / "alone").rglob("*") if path.is_file()]
+    assert {"folder/errors.csv", "folder/confluency.csv", "project/confluency.csv"} <= {f.as_posix() for f in files}
+    for file in files:
+        assert (tmp_path / "crew" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()

@@ -29,25 +29,24 @@ from cell_curator.core.confluency import (
     time_in,
     union_of_masks,
 )
-from cell_curator.core.jobs import Job, Progress, UserError, each, scaled
+from cell_curator.core.jobs import ALONE, Crew, Job, Progress, UserError, each, inline, retried, scaled, together
 from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, fit, sample
-from cell_curator.core.recipe import Channel
+from cell_curator.core.recipe import Channel, Recipe
 from cell_curator.core.regions import REVIEWED
 from cell_curator.core.steps import Grey, select_channel
 from cell_curator.covering import Covered, Execute, Finder, by_groups, by_network, card_of, recipe_of
 from cell_curator.engines.cards import ModelCard
-from cell_curator.engines.worker import inline
 from cell_curator.io.atomic import write_atomic
-from cell_curator.io.folders import Source, convert, label_files, make_folder
-from cell_curator.io.formats.csv import write_errors
-from cell_curator.io.images import ImageInfo, find_images, natural_key, read_image, read_info, write_tiff
+from cell_curator.io.folders import Source, convert, label_files, make_folder, note_failures
+from cell_curator.io.images import find_images, natural_key, read_image, read_info, write_tiff
 from cell_curator.io.labels import check_shape, read_labels
 from cell_curator.io.records import ImageRecord
+from cell_curator.one_image import where
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
 
-TABLE, CURVE, ERRORS = "confluency.csv", "confluency_curve.csv", "errors.csv"
+TABLE, CURVE = "confluency.csv", "confluency_curve.csv"
 
 _LEAST_MARKED = 1000  # px of an image that must be reviewed to say anything of its cover
 
@@ -109,6 +108,7 @@ def cover_folder(
     pixel_size_um: float | None = None,
     skip: Collection[str] = (),
     execute: Execute = inline,
+    crew: Crew = ALONE,
 ) -> Job[CoverReport]:
     """Find how far each image is covered; write ``NAME.tif`` (0 and 255) for each, and confluency.csv.
 
@@ -124,7 +124,9 @@ def cover_folder(
     skip
         Names of images that are left out, which errors.csv says.
     execute
-        Runs what needs a network, by name.
+        Runs what needs a network, by name, where there is no crew.
+    crew
+        Who looks at the images.
 
     Raises
     ------
@@ -134,6 +136,7 @@ def cover_folder(
     by_hand = {} if marked is None else label_files(marked)
     conditions = dict(find_images(images))
     rows: dict[str, list[CoverRow]] = {}
+    drawn: dict[str, float] = {}
     pairs: list[tuple[float, float]] = []
     chosen = channel or Channel()
     finder = Finder(method, chosen, card=card_of(method.model) if isinstance(method, UnetCover) else None)
@@ -143,32 +146,58 @@ def cover_folder(
         grey = (partial(_grey, path, number, chosen) for path, number in _planes(list(conditions)))
         finder = replace(finder, groups=(yield from scaled(_common(list(grey), method), 0.0, 0.4)))
 
-    def one(source: Source, target: Path) -> Job[None]:
+    def one(source: Source, target: Path) -> Job[list[CoverRow]]:
         if source.stem in skip:
             raise UserError(f"{source.path}: left out, since it looks doubtful")
-        info = read_info(source.path)
-        size = info.pixel_size_um or pixel_size_um
-        made = yield from _file(info, finder, execute)
-        here = []
-        for number, one in zip(info.numbers, made, strict=True):
-            found = confluency(one.mask, size, count=one.count, params=say)
-            time = time_in(source.stem) if info.axis != "T" or number is None else float(number)
-            here.append(CoverRow(source.stem, conditions[source.path], time, number, found, found.percent, one.note))
-        if source.stem in by_hand and not info.axis:
+        if source.stem in by_hand and not (info := read_info(source.path)).axis:
             truth = read_labels(by_hand[source.stem])
             check_shape(truth, info.shape, by_hand[source.stem])
-            pairs.append((here[0].as_found, 100.0 * float(union_of_masks(truth).mean())))
-        written = np.stack([one.mask for one in made]) if info.axis else made[0].mask
-        write_tiff(target, written.astype(np.uint8) * 255, pixel_size_um=size, axis=info.axis or "C")
-        rows[source.stem] = here
+            drawn[source.stem] = 100.0 * float(union_of_masks(truth).mean())
+        files = {"path": source.path, "target": target, "stem": source.stem, "condition": conditions[source.path]}
+        how = {"finder": finder, "say": say, "pixel_size_um": pixel_size_um}
+        if crew is ALONE:
+            return (yield from cover_file(**files, **how, execute=execute))
+        here: list[CoverRow] = yield from crew.call(f"{__name__}:cover_file", **files, **how)
+        return here
 
-    report = yield from scaled(convert(images, out, one), 0.4 if alike else 0.0, 1.0)
+    def take(source: Source, here: list[CoverRow]) -> None:
+        rows[source.stem] = here
+        if source.stem in drawn:
+            pairs.append((here[0].as_found, drawn[source.stem]))
+
+    report = yield from scaled(convert(images, out, one, take, crew), 0.4 if alike else 0.0, 1.0)
     _refuse_nothing(images, rows, report.failed)
     if marked is not None and not pairs:
         raise UserError(f"{marked}: holds no mask for any of the images; name masks as their images")
     taught = calibrate(*zip(*pairs, strict=True)) if pairs else None
     flat = [row for stem in report.done for row in rows[stem]]
     return _written(out, CoverReport(tuple(flat), report.failed, method.threshold), say, taught)
+
+
+def cover_file(
+    path: Path,
+    target: Path,
+    stem: str,
+    condition: str,
+    finder: Finder,
+    say: ConfluencyParameters,
+    pixel_size_um: float | None,
+    execute: Execute = inline,
+) -> Job[list[CoverRow]]:
+    """Find what is covered in each plane of one file, and write the mask."""
+    info = read_info(path)
+    size = info.pixel_size_um or pixel_size_um
+    here: list[CoverRow] = []
+    masks: list[NDArray[np.uint8]] = []
+    for number in info.numbers:
+        part = len(here) / len(info.numbers), (len(here) + 1) / len(info.numbers)
+        made: Covered = yield from scaled(finder.find(read_image(path, number), execute), *part)
+        found = confluency(made.mask, size, count=made.count, params=say)
+        time = time_in(stem) if info.axis != "T" or number is None else float(number)
+        here.append(CoverRow(stem, condition, time, number, found, found.percent, made.note))
+        masks.append(made.mask.astype(np.uint8) * 255)
+    write_tiff(target, np.stack(masks) if info.axis else masks[0], pixel_size_um=size, axis=info.axis or "C")
+    return here
 
 
 def cover_masks(
@@ -218,10 +247,12 @@ def cover_project(
     pairs: list[tuple[float, float]] = []
     card = card_of(method.model, session) if isinstance(method, UnetCover) else None
 
-    def one(record: ImageRecord) -> Job[None]:
-        made, row = yield from _in_project(session, record, say, method, card)
-        mask = made.mask
-        rows[record.image_id] = row
+    def one(record: ImageRecord) -> Job[tuple[Covered, CoverRow]]:
+        return _in_project(session, record, say, method, card)
+
+    def take(record: ImageRecord, found: tuple[Covered, CoverRow]) -> None:
+        mask = found[0].mask
+        rows[record.image_id] = found[1]
         if method is None:
             return
         known = session.marked(record.image_id, REVIEWED)
@@ -235,7 +266,14 @@ def cover_project(
     def note_failed(record: ImageRecord, error: UserError) -> None:
         failed.append((record.name, str(error)))
 
-    yield from each(session.images, one, name=lambda record: record.name, failed=note_failed)
+    yield from together(
+        session.images,
+        lambda record: retried(partial(one, record)),
+        take,
+        at_once=(session.crew or ALONE).at_once,
+        name=lambda record: record.name,
+        failed=note_failed,
+    )
     _refuse_nothing(session.folder, rows, failed)
     report = CoverReport(tuple(rows.values()), tuple(failed), None if method is None else method.threshold)
     return _written(out, report, say, calibrate(*zip(*pairs, strict=True)) if pairs else None)
@@ -268,6 +306,16 @@ def _in_project(
         if record.state == "new" and not len(session.cells.of_image(number)):
             raise UserError(f"{record.name}: cells were not looked for yet; find them, or use another method")
         made = Covered(union_of_masks(session.label_view(number), cells), count=len(cells))
+    elif session.crew is not None:
+        learned = session.get(Recipe) if card is None else recipe_of(card)
+        made = yield from session.crew.call(
+            "cell_curator.covering:cover_of",
+            **where(record),
+            channel=session.recipe_for(number).channel,
+            learned=session.recipe_for(number, learned),
+            method=method,
+            card=card,
+        )
     elif isinstance(method, KmeansParameters):
         made = by_groups(select_channel(session.pixels(number), session.recipe_for(number).channel), method)
     else:
@@ -291,15 +339,6 @@ def _counting(session: Session, image_id: int) -> list[int]:
     counting = session.counting_cells()
     labels: list[int] = counting.loc[counting["image"] == image_id, "label"].tolist()
     return labels
-
-
-def _file(info: ImageInfo, finder: Finder, execute: Execute) -> Job[list[Covered]]:
-    """What is covered in each plane of a file."""
-    made: list[Covered] = []
-    for number in info.numbers:
-        part = len(made) / len(info.numbers), (len(made) + 1) / len(info.numbers)
-        made.append((yield from scaled(finder.find(read_image(info.path, number), execute), *part)))
-    return made
 
 
 def _of_labels(
@@ -354,10 +393,7 @@ def _written(out: Path, report: CoverReport, say: ConfluencyParameters, taught: 
     _write(out / TABLE, table(report, say))
     points = report.curve
     _write(out / CURVE, pd.DataFrame([vars(point) for point in points], columns=list(CurvePoint.__dataclass_fields__)))
-    if report.failed:
-        write_errors(out / ERRORS, report.failed)
-    else:
-        (out / ERRORS).unlink(missing_ok=True)  # of an earlier run; what failed then is done now
+    note_failures(out, report.failed)
     return report
 
 

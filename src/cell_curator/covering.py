@@ -7,7 +7,8 @@ prepared: the recipe stands on its card.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.confluency import CoverMethod, UnetCover
-from cell_curator.core.jobs import Job, Progress, UserError, scaled
+from cell_curator.core.jobs import Job, Progress, UserError, inline, scaled
 from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, assign, cleaned, fit, sample
 from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import DEFAULT, Channel, Recipe
 from cell_curator.core.steps import select_channel
 from cell_curator.engines.cards import CARD, WEIGHTS, ModelCard, find_model, learned_recipe, list_models, read_card
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
+from cell_curator.one_image import read_pixels
 from cell_curator.project_models import models_folder
 
 if TYPE_CHECKING:
@@ -81,6 +83,28 @@ class Finder:
             return by_groups(select_channel(pixels, self.channel), self.method, self.groups)
         assert self.card is not None
         return (yield from by_network(as_learned(pixels, self.card, self.channel), self.method, self.card, execute))
+
+
+def cover_of(
+    path: Path, plane: int | None, channel: Channel, learned: Recipe, method: CoverMethod, card: ModelCard | None
+) -> Job[Covered]:
+    """What is covered in an image of a project, found where there is no project; without `Covered.score`.
+
+    Parameters
+    ----------
+    channel
+        For k-means, and for networks that learned from raw images.
+    learned
+        How a network's images were prepared, as it holds for this image.
+    """
+    yield Progress(0.0)
+    pixels = read_pixels(path, plane)
+    if isinstance(method, KmeansParameters):
+        return replace(by_groups(select_channel(pixels, channel), method), score=None)
+    assert card is not None
+    raw = card.details.get("source") == "raw"
+    image = select_channel(pixels, channel) if raw else prepare(pixels, learned).image
+    return replace((yield from by_network(image, method, card, inline)), score=None)
 
 
 def by_groups(grey: NDArray[np.float32], params: KmeansParameters, model: PixelModel | None = None) -> Covered:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from cell_curator.cli.arguments import COVER, KMEANS
+from cell_curator.cli.arguments import COVER, KMEANS, Scheduler, Workers
 from cell_curator.cli.doubts import SkipDoubtful, say_doubtful
 from cell_curator.cli.folders import Out, also_failed, errors
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
+from cell_curator.cli.manpower import anywhere, manpower, say_who
 from cell_curator.cli.projects import open_session
 from cell_curator.core.confluency import ConfluencyParameters, CoverMethod, UnetCover
 from cell_curator.core.jobs import UserError
@@ -90,6 +92,8 @@ def confluency(
         ),
     ] = None,
     skip_doubtful: SkipDoubtful = False,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
     typed: Typed,
 ) -> Answer:
     """Say how far cells cover each image.
@@ -105,7 +109,10 @@ def confluency(
     """
     from cell_curator import confluency as jobs
     from cell_curator.doubtful_images import doubtful_files, doubtful_in
+    from cell_curator.engines.cluster import Manpower, manned
+    from cell_curator.io.folders import result_folder, sources
     from cell_curator.io.project import Project
+    from cell_curator.workflow import by_crew
 
     say = typed.over(ConfluencyParameters())
     chosen = _method(method, model, looks, typed)
@@ -115,7 +122,10 @@ def confluency(
         )
         with open_session(images, reading=True) as session:
             say_doubtful(doubtful_in(session))
-            report = follow(jobs.cover_project(session, out, say, chosen))
+            covering, count = partial(jobs.cover_project, session, out, say, chosen), len(session.images)
+            power = manpower(workers, scheduler, *(record.path for record in session.images[:1]))
+            power = Manpower(1) if chosen is None else power  # masks are there already
+            report = follow(by_crew(session, power, count, covering, say_who))
     elif chosen is None:
         _only_for(method, "kmeans and unet", marked=marked, channel=channel, skip_doubtful=skip_doubtful)
         _only_for(method, "kmeans", alike=alike)
@@ -126,9 +136,12 @@ def confluency(
         doubtful = follow(doubtful_files(images))
         say_doubtful(doubtful, skip_doubtful)
         looked_at = Channel() if channel is None else Channel(mode="index", index=channel)
-        job = jobs.cover_folder(
-            images,
-            out,
+        count = len(sources(images))
+        power = manpower(workers, scheduler, images, result_folder(images, out))
+        job = partial(
+            jobs.cover_folder,
+            anywhere(power, images),
+            anywhere(power, out),
             chosen,
             say,
             channel=looked_at,
@@ -137,7 +150,7 @@ def confluency(
             pixel_size_um=pixel_size,
             skip=doubtful.images if skip_doubtful else (),
         )
-        report = follow(job)
+        report = follow(manned(power, count, lambda crew: job(crew=crew), say_who))
     return _answer(report, out, say)
 
 
