@@ -80,6 +80,10 @@ class Lazy(NDArrayOperatorsMixin):
         return self._read(box, step)
 
     def __getitem__(self, key: Any) -> Any:
+        return self.sliced(key, refuse=True)
+
+    def sliced(self, key: Any, *, refuse: bool = False) -> Any:
+        """As by an index: the pixels, or for whole channels another `Lazy`; refuses too many pixels only if told to."""
         key = key if isinstance(key, tuple) else (key,)
         if Ellipsis in key:
             at = key.index(Ellipsis)
@@ -92,7 +96,8 @@ class Lazy(NDArrayOperatorsMixin):
             _span(one, side) for one, side in zip((rows, cols), self.shape[-2:], strict=True)
         )
         step = min(down, across)
-        self._refuse(max(0, bottom - top) // step, max(0, right - left) // step)
+        if refuse and max(0, bottom - top) // down * (max(0, right - left) // across) > limit():
+            raise UserError(self._too_large())
         if bottom <= top or right <= left:
             part = np.zeros((*self.shape[:-2], max(0, bottom - top), max(0, right - left)), self.dtype)
         else:
@@ -109,10 +114,6 @@ class Lazy(NDArrayOperatorsMixin):
         shape = np.empty((self.shape[0], 0))[chosen].shape[:-1] + self.shape[1:]
         levels = [level._channels(chosen) for level in self.levels]
         return Lazy(self.name, shape, self.dtype, lambda box, step: self._read(box, step)[chosen], levels)
-
-    def _refuse(self, height: int, width: int) -> None:
-        if height * width > limit():
-            raise UserError(self._too_large())
 
     def _too_large(self) -> str:
         height, width = self.shape[-2:]

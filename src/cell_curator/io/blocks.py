@@ -8,7 +8,9 @@ float32 whatever their values, and pixels that are not finite become 0. Writes n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from cell_curator.io.tiff_axes import check_plane
 _BAND_PX = 16_000_000
 """Pixels read at once where every so-manieth of a large box is wanted."""
 
+_FINEST_LEVEL = 4096
+"""Side in px of the finest of the levels that are made here: what stays in memory."""
+
 Window = Callable[[Box, int], NDArray[Any]]
 """Pixels ``(C, y, x)`` of a box at a level, in the type stored."""
 
@@ -38,7 +43,41 @@ def open_image(path: Path | str, plane: int | None = None) -> NDArray[Any] | Laz
     """
     path = Path(path)
     info = read_info(path)
-    return open_large(path, plane) if is_large(info.shape) else read_image(path, plane)
+    return seen_from_afar(open_large(path, plane)) if is_large(info.shape) else read_image(path, plane)
+
+
+def seen_from_afar(image: Lazy) -> Lazy:
+    """The same with coarser levels, of picked pixels, if its file has none; they are read when first asked for."""
+    if image.levels:
+        return image
+    step = 2 ** max(1, math.ceil(math.log2(max(image.shape[-2:]) / _FINEST_LEVEL)))
+    whole = (0, 0, image.shape[-2], image.shape[-1])
+
+    @lru_cache(maxsize=1)
+    def picked() -> NDArray[Any]:
+        return image.window(whole, step)
+
+    def level(further: int) -> Lazy:
+        shape = (len(image), *(-(-side // (step * further)) for side in whole[2:]))
+
+        def read(box: Box, own: int) -> NDArray[Any]:
+            part = picked()[:, ::further, ::further][:, box[0] : box[2] : own, box[1] : box[3] : own]
+            return np.ascontiguousarray(part)
+
+        return Lazy(image.name, shape, image.dtype, read)
+
+    levels = [level(further) for further in (1, 2, 4)]
+    return Lazy(
+        image.name, image.shape, image.dtype, lambda box, own: _near_or_far(image, picked, step, box, own), levels
+    )
+
+
+def _near_or_far(image: Lazy, picked: Callable[[], NDArray[Any]], step: int, box: Box, own: int) -> NDArray[Any]:
+    """Pixels of the file; of a large part looked at from afar those that were picked before."""
+    if own % step or (box[0] % step or box[1] % step):
+        return image.window(box, own)
+    top, left, bottom, right = (-(-side // step) for side in box)
+    return np.ascontiguousarray(picked()[:, top : bottom : own // step, left : right : own // step])
 
 
 def open_large(path: Path | str, plane: int | None = None) -> Lazy:

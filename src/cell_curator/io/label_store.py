@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +73,8 @@ class LabelWriter:
     def finish(self) -> StoredLabels:
         """Make the coarser levels, each of every second pixel of the one before."""
         above, count = self._array, 1
-        while max(above.shape) > _SMALLEST_LEVEL:
-            shape = tuple(-(-side // 2) for side in above.shape)
-            level = _level(self._group, str(count), (shape[0], shape[1]))
+        for shape in _coarser(self.shape):
+            level = _level(self._group, str(count), shape)
             for top, left, bottom, right in tiles(above.shape, _AT_ONCE):
                 level[top // 2 : -(-bottom // 2), left // 2 : -(-right // 2)] = above[top:bottom:2, left:right:2]
             above, count = level, count + 1
@@ -87,7 +86,18 @@ def no_labels(shape: tuple[int, int], name: str = "labels") -> NDArray[np.int32]
     """The label image of an image without cells."""
     if not is_large(shape):
         return np.zeros(shape, np.int32)
-    return Lazy(name, shape, np.int32, lambda box, step: np.zeros(_size(box, step), np.int32))
+
+    def level(sides: tuple[int, int], coarser: Sequence[Lazy] = ()) -> Lazy:
+        return Lazy(name, sides, np.int32, lambda box, step: np.zeros(_size(box, step), np.int32), coarser)
+
+    return level(shape, [level(sides) for sides in _coarser(shape)])
+
+
+def _coarser(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """The sizes of the coarser levels."""
+    while max(shape) > _SMALLEST_LEVEL:
+        shape = (-(-shape[0] // 2), -(-shape[1] // 2))
+        yield shape
 
 
 def _size(box: Box, step: int) -> tuple[int, int]:

@@ -1,17 +1,21 @@
 """The image shown: one layer per raw channel, and the prepared image above them.
 
-Pixels are loaded by `load` (any thread) and put into layers by `ImageBinder` (main thread).
-This module knows nothing of cells.
+Pixels are loaded by `load` (any thread) and put into layers by `ImageBinder` (main thread). Of an image that is
+larger than memory the layers hold a pyramid of which napari reads what is in view. This module knows nothing
+of cells.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.lazy import Lazy
+from cell_curator.core.preview import Preview, preview
 from cell_curator.link.geometry import bounds, turn_affine
 from cell_curator.link.prepared import PreparedLayer
 
@@ -19,10 +23,14 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from cell_curator.io.records import ImageRecord
     from cell_curator.link.geometry import Box
     from cell_curator.session import Session
 
 _COLORS = ("green", "magenta", "cyan", "yellow", "red", "blue")
+_AFAR_PX = 1500  # longest side of the prepared image as it is shown of a large image at first
+_CHUNK_PX = 1024  # side of the pieces that napari asks a large image for
+_numbers = itertools.count()
 _NAMED = {"red": "red", "green": "green", "blue": "blue"}
 
 
@@ -31,11 +39,13 @@ class Loaded:
     """All pixels of one image, read and prepared off the main thread."""
 
     image_id: int
-    channels: NDArray[Any]  # (C, Y, X)
+    shape: tuple[int, int]  # (Y, X)
+    channels: tuple[Any, ...]  # each (Y, X), or a pyramid: a list of lazy (Y, X), the finest first
     limits: tuple[tuple[float, float], ...]
+    highest: tuple[float, ...]
     names: tuple[str, ...]
-    prepared: NDArray[np.float32]  # (Y, X)
-    labels: NDArray[np.int32]  # (Y, X)
+    prepared: Preview  # of a large image as seen from afar
+    labels: Any  # (Y, X) int32, or a pyramid
     angle_deg: float
 
 
@@ -47,17 +57,68 @@ def load(session: Session, image_id: int) -> Loaded:
     UserError
         If the image cannot be read.
     """
-    record = session.image(image_id)
-    channels, prepared = session.pixels(image_id), session.prepare(image_id)
+    record, pixels = session.image(image_id), session.pixels(image_id)
+    if isinstance(pixels, Lazy):
+        return _load_large(session, record, pixels)
+    prepared = session.prepare(image_id)
     return Loaded(
         image_id=image_id,
-        channels=channels,
-        limits=tuple(_limits(channel) for channel in channels),
-        names=_unique(record.channel_names, len(channels)),
-        prepared=prepared.image,
+        shape=(pixels.shape[1], pixels.shape[2]),
+        channels=tuple(pixels),
+        limits=tuple(_limits(channel) for channel in pixels),
+        highest=tuple(float(channel.max()) for channel in pixels),
+        names=_unique(record.channel_names, len(pixels)),
+        prepared=Preview(prepared.image, (0.0, 0.0), (1.0, 1.0)),
         labels=session.labels(image_id),
         angle_deg=prepared.angle_deg,
     )
+
+
+def _load_large(session: Session, record: ImageRecord, pixels: Lazy) -> Loaded:
+    """Nothing is gone over as a whole: what is seen at first comes from the coarsest levels."""
+    coarse = pixels.levels[-1]
+    seen = coarse.window((0, 0, *coarse.shape[1:]))
+    recipe = session.recipe_for(record.image_id)
+    step = max(2.0, max(pixels.shape[1:]) / _AFAR_PX)
+    return Loaded(
+        image_id=record.image_id,
+        shape=(pixels.shape[1], pixels.shape[2]),
+        channels=tuple(pyramid(pixels[index]) for index in range(len(pixels))),
+        limits=tuple(_limits(channel) for channel in seen),
+        highest=tuple(float(channel.max()) for channel in seen),
+        names=_unique(record.channel_names, len(pixels)),
+        prepared=preview(pixels, recipe, step=step, whole=session.overview(record.image_id)),
+        labels=pyramid(cast("Lazy", session.label_view(record.image_id))),
+        angle_deg=session.angle(record.image_id),
+    )
+
+
+def pyramid(image: Lazy) -> list[Any]:
+    """``(Y, X)`` and its coarser levels as napari takes them: read as they come into view."""
+    import dask.array as da
+
+    levels = (image, *(level for level in image.levels if min(level.shape) > 1))
+    made = [
+        da.from_array(
+            _Slices(level),
+            chunks=tuple(min(_CHUNK_PX, side) for side in level.shape),
+            name=f"cell-curator-{next(_numbers)}",
+            meta=np.zeros((0, 0), level.dtype),
+        )
+        for level in levels
+    ]
+    return made if len(made) > 1 else [made[0], made[0][::2, ::2]]  # napari takes one level for no pyramid
+
+
+class _Slices:
+    """What dask wants of an array, and no more: it tries out what a `Lazy` refuses to do."""
+
+    def __init__(self, image: Lazy) -> None:
+        self.shape, self.dtype, self.ndim = image.shape, image.dtype, image.ndim
+        self._image = image
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        return np.asarray(self._image.sliced(key))
 
 
 class ImageBinder:
@@ -88,17 +149,23 @@ class ImageBinder:
 
     def show(self, loaded: Loaded) -> None:
         """Show another image; layers of the same names are filled anew, so the user's choices stay."""
-        self._place(loaded.channels.shape[1:], loaded.angle_deg)
-        if not self._is_ours(self._channels) or [layer.name for layer in self._channels] != list(loaded.names):
+        self._place(loaded.shape, loaded.angle_deg)
+        names = [layer.name for layer in self._channels]
+        large = any(isinstance(channel, list) for channel in loaded.channels)
+        large = large or any(layer.multiscale for layer in self._channels)
+        if large or not self._is_ours(self._channels) or names != list(loaded.names):
             self._remove_layers(self._channels)
             self._channels = self._add_channels(loaded)
-        for layer, data, limits in zip(self._channels, loaded.channels, loaded.limits, strict=True):
-            if layer.data is not data:
+        for layer, data, limits, highest in zip(
+            self._channels, loaded.channels, loaded.limits, loaded.highest, strict=True
+        ):
+            if layer.data is not data and not large:
                 layer.data = data
-            layer.contrast_limits_range = (min(0.0, limits[0]), float(max(data.max(), limits[1])))
+            layer.contrast_limits_range = (min(0.0, limits[0]), max(highest, limits[1]))
             layer.contrast_limits = limits
             layer.affine = self.affine
-        self.show_prepared(loaded.prepared)
+        seen = loaded.prepared
+        self.show_prepared(seen.image, seen.scale, seen.translate)
 
     def show_prepared(
         self,
@@ -136,7 +203,17 @@ class ImageBinder:
         for index, (name, data) in enumerate(zip(loaded.names, loaded.channels, strict=True)):
             alone = len(loaded.channels) == 1
             color = "gray" if alone else _NAMED.get(name.lower(), _COLORS[index % len(_COLORS)])
-            layer = Image(data, name=name, colormap=color, blending="translucent" if alone else "additive")
+            blending = "translucent" if alone else "additive"
+            # limits at once: else napari looks for them in the pixels
+            limits = loaded.limits[index]
+            layer = Image(
+                data,
+                name=name,
+                colormap=color,
+                blending=blending,
+                contrast_limits=limits,
+                multiscale=isinstance(data, list),
+            )
             self._viewer.layers.insert(index, layer)
             layers.append(layer)
         return layers

@@ -7,18 +7,20 @@ paint events: undo and redo emit none. Each stroke goes to `Session.set_labels` 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.cell_types import CellTypes
 from cell_curator.link.colors import TYPE, color_cells
+from cell_curator.link.image import pyramid
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
+    from cell_curator.core.lazy import Lazy
     from cell_curator.session import Session
 
 CELLS = "cells"
@@ -51,10 +53,11 @@ class LabelsBinder:
         """The image whose cells are shown."""
         return self._image_id
 
-    def show(self, image_id: int, labels: NDArray[np.int32], affine: NDArray[np.float64], index: int) -> None:
+    def show(self, image_id: int, labels: Any, affine: NDArray[np.float64], index: int) -> None:
         """Show another image's cells in a new layer at ``index`` of the layer list.
 
-        A new layer, since assigning ``.data`` would leave the other image's undo history in place.
+        A new layer, since assigning ``.data`` would leave the other image's undo history in place. A pyramid, of
+        an image larger than memory, can be looked at and not painted on.
         """
         from napari.layers import Labels
 
@@ -64,13 +67,15 @@ class LabelsBinder:
             kept = {name: getattr(self.layer, name) for name in names}
             self.remove()
         self._image_id = image_id
-        self._seen = np.array(labels, np.int32)
-        layer = Labels(self._seen.copy(), name=CELLS, opacity=0.5, affine=affine)
+        large = isinstance(labels, list)
+        self._seen = None if large else np.array(labels, np.int32)
+        shown = labels if self._seen is None else self._seen.copy()
+        layer = Labels(shown, name=CELLS, opacity=0.5, affine=affine, multiscale=large)
         self.layer = layer
         self._viewer.layers.insert(index, layer)
         for name, value in kept.items():
             setattr(layer, name, value)
-        layer.editable = not self._session.project.read_only
+        layer.editable = not (self._session.project.read_only or large)
         layer.events.paint.connect(self._touched)
         layer.events.set_data.connect(self._touched)
         layer.events.selected_label.connect(self._label_chosen)
@@ -106,6 +111,10 @@ class LabelsBinder:
         """Take over what the session holds now; napari's own undo does not record it."""
         if self.layer is None or self._image_id is None:
             return
+        if self.layer.multiscale:
+            view = cast("Lazy", self._session.label_view(self._image_id))
+            index = self._viewer.layers.index(self.layer)
+            return self.show(self._image_id, pyramid(view), self.layer.affine.affine_matrix, index)
         labels = self._session.labels(self._image_id)
         if not np.array_equal(labels, self.layer.data):
             self._writing = True

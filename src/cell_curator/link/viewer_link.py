@@ -384,5 +384,6 @@ class ViewerLink:
         layer, image_id = self.labels.layer, self.labels.image_id
         if pixel is None or layer is None or image_id is None or not layer.visible:
             return None
-        label = int(layer.data[pixel])
+        data = layer.data[0] if layer.multiscale else layer.data
+        label = int(np.asarray(data[pixel]))
         return self.session.cell_at(image_id, label) if label else None
