@@ -17,8 +17,10 @@ from cell_curator.adopting import adopt as adopt
 from cell_curator.adopting import beside_decided as beside_decided
 from cell_curator.core.jobs import ALONE, Crew, Hopeless, ItemState, Job, Progress, UserError, scaled
 from cell_curator.core.outliers import OutlierParameters, score
+from cell_curator.engines.blocks import count
 from cell_curator.engines.cluster import Manpower, manned
 from cell_curator.io.project import Change
+from cell_curator.io.records import ImageRecord
 from cell_curator.mapping import MapReport as MapReport
 from cell_curator.mapping import cut_patches as cut_patches
 from cell_curator.mapping import embed as embed
@@ -42,11 +44,11 @@ T = TypeVar("T")
 def by_crew(
     session: Session,
     power: Manpower | None,
-    count: int,
+    pieces: int,
     make: Callable[[], Job[T]],
     say: Callable[[str], object] | None = None,
 ) -> Job[T]:
-    """A job on a session with a crew at its service, see `engines.cluster.manned`; ``count`` images are to be done."""
+    """A job on a session with a crew at its service for so many pieces of work, see `engines.cluster.manned`."""
 
     def served(crew: Crew) -> Job[T]:
         session.crew = None if crew is ALONE else crew
@@ -55,7 +57,7 @@ def by_crew(
         finally:
             session.crew = None
 
-    return (yield from manned(power, count, served, say))
+    return (yield from manned(power, pieces, served, say))
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,26 @@ def search_left(session: Session, *, again: bool = False, failed: bool = False) 
 
     ``failed``: only of images that failed. What is to be done is told beforehand, see `core.jobs.ItemState`.
     """
-    records = chosen_records(session, None)
-    if failed:
-        records = [record for record in records if record.state == "failed"]
     yield Progress(0.0, "looking for what is done already")
-    left = records if again or failed else to_search(session, records)
+    left = _left(session, again, failed)
     for record in left:
         yield Progress(0.0, record.name, ItemState(record.name, "waiting"))
+    kept = 0 if failed else len(session.images) - len(left)
     if not left:
-        return StepReport(0, (), kept=len(records))
-    done = yield from segment(session, [record.image_id for record in left])
-    return replace(done, kept=len(records) - len(left))
+        return StepReport(0, (), kept=kept)
+    return replace((yield from segment(session, [record.image_id for record in left])), kept=kept)
+
+
+def _left(session: Session, again: bool, failed: bool) -> list[ImageRecord]:
+    records = chosen_records(session, None)
+    if failed:
+        return [record for record in records if record.state == "failed"]
+    return records if again else to_search(session, records)
+
+
+def pieces_left(session: Session, *, again: bool = False, failed: bool = False) -> int:
+    """How many pieces of work `search_left` has: images, and the blocks of large ones."""
+    return sum(count(record.shape) for record in _left(session, again, failed))
 
 
 def run(session: Session, *, again: bool = False) -> Job[RunReport]:

@@ -64,7 +64,7 @@ def test_the_whole_line_and_a_crew_that_was_asked_for(dock, wait_for_job, monkey
     dock.workers.setValue(1)
     dock.primary.click()
     wait_for_job()
-    assert asked == [(dock.workers.value(), "", 2)]
+    assert asked == [(1, "", 2)]
     assert dock.session.embedding is not None
     assert dock.session.crew is None
     dock.scheduler.setText(" tcp://far:8786 ")

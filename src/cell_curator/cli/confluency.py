@@ -13,7 +13,7 @@ from cell_curator.cli.arguments import COVER, KMEANS, Scheduler, Workers
 from cell_curator.cli.doubts import SkipDoubtful, say_doubtful
 from cell_curator.cli.folders import Out, also_failed, errors
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
-from cell_curator.cli.manpower import anywhere, manpower, say_who
+from cell_curator.cli.manpower import anywhere, manpower, pieces, say_who
 from cell_curator.cli.projects import open_session
 from cell_curator.core.confluency import ConfluencyParameters, CoverMethod, UnetCover
 from cell_curator.core.jobs import UserError
@@ -110,7 +110,7 @@ def confluency(
     from cell_curator import confluency as jobs
     from cell_curator.doubtful_images import doubtful_files, doubtful_in
     from cell_curator.engines.cluster import Manpower, manned
-    from cell_curator.io.folders import result_folder, sources
+    from cell_curator.io.folders import result_folder
     from cell_curator.io.project import Project
     from cell_curator.workflow import by_crew
 
@@ -136,7 +136,7 @@ def confluency(
         doubtful = follow(doubtful_files(images))
         say_doubtful(doubtful, skip_doubtful)
         looked_at = Channel() if channel is None else Channel(mode="index", index=channel)
-        count = len(sources(images))
+        count = pieces(images)
         power = manpower(workers, scheduler, images, result_folder(images, out))
         job = partial(
             jobs.cover_folder,

@@ -11,7 +11,7 @@ import typer
 
 from cell_curator.cli.arguments import SEGMENT, STACKS, Images, RecipeFile, Scheduler, Workers
 from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
-from cell_curator.cli.manpower import anywhere, manpower, say_who
+from cell_curator.cli.manpower import anywhere, manpower, pieces, say_who
 from cell_curator.core.jobs import UserError
 from cell_curator.core.recipe import DEFAULT, PRESETS, PUBLISHED, Recipe
 
@@ -32,9 +32,9 @@ def preprocess(
     contrast, clipping, denoising. The planes of a stack are turned alike.
     """
     from cell_curator.engines.cluster import manned
-    from cell_curator.io.folders import preprocess_folder, result_folder, sources
+    from cell_curator.io.folders import preprocess_folder, result_folder
 
-    count, chosen = len(sources(images)), _recipe(recipe, PRESETS[PUBLISHED])
+    count, chosen = pieces(images), _recipe(recipe, PRESETS[PUBLISHED])
     power = manpower(workers, scheduler, images, result_folder(images, out))
     images, out = anywhere(power, images), anywhere(power, out)
     report = follow(manned(power, count, lambda crew: preprocess_folder(images, out, chosen, crew), say_who))
@@ -88,9 +88,9 @@ def segment(
     from cell_curator.engines.downloads import fitting
     from cell_curator.engines.segmenter import SegmentParameters
     from cell_curator.engines.volumes import StackParameters
-    from cell_curator.io.folders import result_folder, sources
+    from cell_curator.io.folders import result_folder
 
-    count = len(sources(images))
+    count = pieces(images)
     power = manpower(workers, scheduler, images, result_folder(images, out))
     images, out = anywhere(power, images), anywhere(power, out)
     parameters, stack = typed.over(SegmentParameters()), typed.over(StackParameters())

@@ -68,7 +68,7 @@ def run(
     from cell_curator.io.recipes import read_recipe
     from cell_curator.map_store import FOLLOWS_FROM
     from cell_curator.results import save_all
-    from cell_curator.workflow import by_crew
+    from cell_curator.workflow import by_crew, pieces_left
 
     power = manpower(workers, scheduler, images)
     start = time.monotonic()
@@ -85,7 +85,8 @@ def run(
         if not session.images:
             file, reason = added.failed[0]
             raise UserError(f"none of the {len(added.failed)} images could be read; {_named(file, reason)}")
-        report = follow(by_crew(session, power, len(session.images), lambda: session.run(again=again), say_who))
+        left = pieces_left(session, again=again)
+        report = follow(by_crew(session, power, left, lambda: session.run(again=again), say_who))
         failed = (*added.failed, *report.segmented.failed)
         follow(save_all(session, failed, report.notes))
         cells = len(session.cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from cell_curator.core.jobs import ItemState, Progress
+from cell_curator.core.jobs import ItemState, Job, Progress
 from cell_curator.engines.cluster import Manpower, cores, workers_here
 from cell_curator.widgets.batch_model import BatchModel
 from cell_curator.widgets.controls import Fold
 from cell_curator.widgets.dock import Connections, Dock
-from cell_curator.workflow import by_crew, search_left
+from cell_curator.workflow import by_crew, pieces_left, search_left
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
@@ -111,7 +112,7 @@ class BatchDock(Dock):
         again = self.again.isChecked()
         whole = self.step.currentText() == _ALL
         work = partial(session.run, again=again) if whole else partial(search_left, session, again=again)
-        self._start("Working on all images", work)
+        self._start("Working on all images", work, again=again)
 
     def opened(self, session: Session, links: Connections) -> None:
         """Fill the table and follow the session and its job."""
@@ -129,16 +130,20 @@ class BatchDock(Dock):
 
     # ------------------------------------------------------------------ the job
 
-    def _start(self, title: str, work: Any) -> None:
+    def _start(self, title: str, work: Callable[[], Job[Any]], **which: bool) -> None:
         session = self.session
         if session is None:
             return
         power = Manpower(self.workers.value(), self.scheduler.text().strip())
-        self.run(title, partial(by_crew, session, power, len(session.images), work), self._done)
+
+        def job() -> Job[Any]:  # in its thread: what is left is found by reading all files
+            return (yield from by_crew(session, power, pieces_left(session, **which), work))
+
+        self.run(title, job, self._done)
 
     def _retry(self) -> None:
         if self.session is not None:
-            self._start("Retrying", partial(search_left, self.session, failed=True))
+            self._start("Retrying", partial(search_left, self.session, failed=True), failed=True)
 
     def _progressed(self, progress: Progress) -> None:
         news = progress.payload
