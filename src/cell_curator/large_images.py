@@ -12,10 +12,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -23,12 +25,15 @@ from numpy.typing import NDArray
 
 from cell_curator.core.cells import CellTable
 from cell_curator.core.clean import DECIDED
-from cell_curator.core.jobs import Crew, Job, UserError
-from cell_curator.core.lazy import tiles
+from cell_curator.core.jobs import Crew, Job, UserError, drive
+from cell_curator.core.large import prepared_lazily, survey
+from cell_curator.core.lazy import Lazy, tiles
+from cell_curator.core.preprocess import Prepared
 from cell_curator.core.recipe import Recipe
 from cell_curator.engines.block_search import Found, box_of, in_blocks
 from cell_curator.engines.blocks import Sized, read_found
 from cell_curator.engines.segmenter import SegmentParameters
+from cell_curator.io.known_file import read_known, write_known
 from cell_curator.io.label_store import LabelWriter
 from cell_curator.io.project import Change
 from cell_curator.measured_channel import channel_rule, of_rule
@@ -71,7 +76,10 @@ def search_image(session: Session, record: ImageRecord, made_from: str) -> Job[C
     """
     parameters, number = session.get(SegmentParameters), record.image_id
     recipe, params = session.recipe_for(number), resolved(session, parameters)
-    folder = _folder(session, record, recipe, params, made_from)
+    folder, known = _folder(session, record, recipe, params, made_from), _known_file(session, record, recipe)
+    if known.is_file() and not (folder / "known.npz").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(known, folder / "known.npz")
     rows, before = session.cells.of_image(number), session.label_view(number)
     decided = rows[rows["verdict"].isin(DECIDED)]["label"].tolist()
     rejected = rows[rows["verdict"] == "rejected"]["label"].tolist()
@@ -92,6 +100,9 @@ def search_image(session: Session, record: ImageRecord, made_from: str) -> Job[C
     crew = session.crew or Crew(session.execute, 1)
     where = {"path": record.path, "plane": record.plane if record.axis else None}
     found = yield from in_blocks(crew, where, recipe, params, _slice(rule, record.shape[0]), folder, start)
+    if not known.is_file():
+        known.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "known.npz", known)
     return partial(_take, session, number, found, parameters, made_from, folder)
 
 
@@ -119,6 +130,24 @@ def _same(mask: NDArray[np.bool_], found: NDArray[np.int32]) -> bool:
     best = int(inside.argmax())
     shared = int(inside[best])
     return bool(shared) and shared >= _REJECTED_AGAIN * (int(mask.sum()) + int((found == best).sum()) - shared)
+
+
+def prepared(session: Session, image_id: int, image: Lazy, recipe: Recipe) -> Prepared:
+    """The prepared image, lazily; what must be known of the whole for that is kept in the project's cache."""
+    file = _known_file(session, session.image(image_id), recipe)
+    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return prepared_lazily(image, recipe, read_known(file))
+    known = drive(survey(image, recipe))
+    with suppress(UserError, OSError):  # no room, or a project that may only be looked at
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_known(file, known)
+    return prepared_lazily(image, recipe, known)
+
+
+def _known_file(session: Session, record: ImageRecord, recipe: Recipe) -> Path:
+    seen = record.path.stat().st_mtime_ns if record.path.exists() else 0
+    key = hashlib.sha256(json.dumps([str(record.path), record.plane, recipe.hash, seen]).encode()).hexdigest()[:16]
+    return session.folder / "cache" / "known" / f"{key}.npz"
 
 
 def _folder(session: Session, record: ImageRecord, recipe: Recipe, params: SegmentParameters, made_from: str) -> Path:

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from psygnal import Signal, SignalGroup
 
-from cell_curator import editing, verdicts, workflow
+from cell_curator import editing, large_images, verdicts, workflow
 from cell_curator.core.cells import CellTable
 from cell_curator.core.clean import CleanParameters, counts
 from cell_curator.core.history import History
@@ -248,7 +248,13 @@ class Session:
     def prepare(self, image_id: int, recipe: Recipe | None = None) -> Prepared:
         """The prepared image with its angle; ``recipe`` defaults to the project's."""
         recipe = self.recipe_for(image_id, recipe)
-        return self._pixels.get(("prepared", image_id, recipe.hash), lambda: prepare(self.pixels(image_id), recipe))
+
+        def made() -> Prepared:
+            pixels: Any = self.pixels(image_id)
+            large = isinstance(pixels, Lazy)
+            return large_images.prepared(self, image_id, pixels, recipe) if large else prepare(pixels, recipe)
+
+        return self._pixels.get(("prepared", image_id, recipe.hash), made)
 
     def prepared(self, image_id: int) -> NDArray[np.float32]:
         """The prepared image, ``(Y, X)`` float32 in 0..1, in the frame of the original."""

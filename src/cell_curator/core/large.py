@@ -136,9 +136,9 @@ def seen_from_afar(level: Image, known: Known, box: Box) -> Grey:
     return _finished(grey, known)
 
 
-def prepared_lazily(image: Lazy, recipe: Recipe) -> Prepared:
-    """As `preprocess.prepare`: surveyed now, and prepared part by part as it is sliced."""
-    known = drive(survey(image, recipe))
+def prepared_lazily(image: Lazy, recipe: Recipe, known: Known | None = None) -> Prepared:
+    """As `preprocess.prepare`: surveyed now, unless it is known, and prepared part by part as it is sliced."""
+    known = known or drive(survey(image, recipe))
 
     def read(box: Box, step: int) -> NDArray[Any]:
         if step == 1:

@@ -85,6 +85,8 @@ class Lazy(NDArrayOperatorsMixin):
     def sliced(self, key: Any, *, refuse: bool = False) -> Any:
         """As by an index: the pixels, or for whole channels another `Lazy`; refuses too many pixels only if told to."""
         key = key if isinstance(key, tuple) else (key,)
+        if not all(isinstance(one, slice | int | np.integer) for one in key if one is not Ellipsis):
+            raise UserError(self._too_large())  # picking pixels by mask or by list: all of it would be looked through
         if Ellipsis in key:
             at = key.index(Ellipsis)
             key = (*key[:at], *(slice(None),) * (self.ndim - len(key) + 1), *key[at + 1 :])

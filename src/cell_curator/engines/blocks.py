@@ -96,7 +96,7 @@ def count(shape: Sequence[int]) -> int:
 
 
 def survey_image(path: Path, plane: int | None, recipe: Recipe, params: SegmentParameters, folder: Path) -> Job[Sized]:
-    """Learn what holds for the whole image; kept in ``folder`` as ``known.npz`` and ``sized.json``.
+    """Learn what holds for the whole image; kept in ``folder`` as ``known.npz`` (see `known_file`) and ``sized.json``.
 
     Raises
     ------
@@ -106,10 +106,13 @@ def survey_image(path: Path, plane: int | None, recipe: Recipe, params: SegmentP
     done = folder / "sized.json"
     if done.is_file() and (folder / "known.npz").is_file():
         return _sized(json.loads(done.read_text(encoding="utf-8")))
-    image = open_large(path, plane)
-    known = yield from scaled(survey(image, recipe), 0.0, 0.6)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_known(folder / "known.npz", known)
+    image, file = open_large(path, plane), folder / "known.npz"
+    if file.is_file():
+        known = read_known(file)
+    else:
+        known = yield from scaled(survey(image, recipe), 0.0, 0.6)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_known(file, known)
     limits = _limits(image, known, params)
     sized = Sized(known.shape, params.diameter, False, limits, known.raw, known.angle_deg, known.notes)
     if limits[0] is None:
