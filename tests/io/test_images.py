@@ -73,8 +73,8 @@ def test_missing_empty_and_foreign_folders_say_what_to_do(tmp_path):
         find_images(tmp_path / "none")
     with pytest.raises(UserError, match="holds no images; choose a folder with TIFF"):
         find_images(tmp_path)
-    touch(tmp_path / "a.czi", tmp_path / "b.czi")
-    with pytest.raises(UserError, match=r"holds 2 \.czi files, which are not read here; export as TIFF"):
+    touch(tmp_path / "a.lsm", tmp_path / "b.lsm")
+    with pytest.raises(UserError, match=r"holds 2 \.lsm files, which are not read here; export as TIFF"):
         find_images(tmp_path)
 
 
@@ -417,7 +417,7 @@ def broken_files(folder, noise):
         "tiny.png": (b"\x89PNG", "damaged"),
         "empty.tif": (b"", r"is empty \(0 bytes\)"),
         "text.tif": (b"well,dose\nA1,3\n", "is not a TIFF, PNG, JPEG or BMP"),
-        "microscope.czi": (b"ZISRAWFILE", r"\.czi files are not read here; export as TIFF"),
+        "microscope.czi": (b"ZISRAWFILE", r"need the package bioio-czi; .* or export as TIFF"),
         "bomb.png": (png_declaring(200_000, 200_000), "gigapixels"),
         "small_bomb.png": (png_declaring(30_000, 30_000), "cannot be in so small a file"),
         "none_wide.png": (png_declaring(0, 5), "damaged|no pixels"),

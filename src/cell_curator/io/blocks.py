@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.edits import Box
 from cell_curator.core.lazy import Lazy, is_large
-from cell_curator.io import ome_zarr, tiff
+from cell_curator.io import bioio_reader, ome_zarr, tiff
 from cell_curator.io.images import read_image, read_info
 from cell_curator.io.tiff_axes import check_plane
 
@@ -99,6 +99,8 @@ def open_large(path: Path | str, plane: int | None = None) -> Lazy:
             return store.read(box, plane, level)
 
         read: Window = stored
+    elif path.suffix.lower() in bioio_reader.SUFFIXES:
+        read, shapes = bioio_reader.open_windows(path, plane), [(info.shape[1], info.shape[2])]
     else:
         read, shapes = tiff.open_windows(path, plane)
     dtype = _plain_type(np.dtype(info.dtype))

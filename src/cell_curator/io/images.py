@@ -1,9 +1,9 @@
 """Images in: find the files of an experiment, and read one as (C, Y, X).
 
-TIFF and OME-TIFF are read in `tiff`, PNG, JPEG and BMP in `raster`, OME-Zarr folders in `ome_zarr`. What a file
-is is told from its first bytes, not from its name. Everything leaves here as uint8, uint16 or finite float32;
-what had to be changed for that is in ``ImageInfo.notes``. Originals are never written to.
-Stacks in depth and time lapses are read plane by plane. Not for label images (`labels`), nor for images
+TIFF and OME-TIFF are read in `tiff`, PNG, JPEG and BMP in `raster`, OME-Zarr folders in `ome_zarr`, files of
+microscopes in `bioio_reader`. What a file is is told from its first bytes, not from its name. Everything leaves here
+as uint8, uint16 or finite float32; what had to be changed for that is in ``ImageInfo.notes``. Originals are never
+written to. Stacks in depth and time lapses are read plane by plane. Not for label images (`labels`), nor for images
 that are larger than memory (`blocks`).
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.doses import natural_key
 from cell_curator.core.jobs import UserError
-from cell_curator.io import ome_zarr, raster, tiff
+from cell_curator.io import bioio_reader, ome_zarr, raster, tiff
 from cell_curator.io.tiff import Plane, write_tiff
 from cell_curator.io.tiff_axes import check_plane
 
@@ -34,8 +34,8 @@ __all__ = [
     "write_tiff",
 ]
 
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
-_OTHER_FORMATS = (".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi", ".zvi", ".dv", ".ims", ".svs")
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", *bioio_reader.SUFFIXES)
+_OTHER_FORMATS = (".lsm", ".oib", ".oif", ".vsi", ".zvi", ".dv", ".ims", ".svs")
 _OUTPUT_STEM = re.compile(r"_(cp_masks?|masks?|seg|flows|cp_output|outlines)$", re.IGNORECASE)
 _OUTPUT_FOLDER = re.compile(r"^(masks?|labels?|truth|ground_?truth|.*_(masks|labels|truth))$", re.IGNORECASE)
 _ZARR = ".zarr"
@@ -245,6 +245,8 @@ def read_plane(path: Path, *, plane: int | None = None, pixels: bool = True, col
             return raster.read_plane(path, head, pixels=pixels, colours=colours)
     except MemoryError:
         raise UserError(f"{path}: is too large for this computer's memory; cut it into tiles") from None
+    if path.suffix.lower() in bioio_reader.SUFFIXES:
+        return bioio_reader.read_plane(path, plane=plane, pixels=pixels)
     if path.suffix.lower() in _OTHER_FORMATS:
         raise UserError(f"{path}: {path.suffix} files are not read here; export as TIFF")
     raise UserError(f"{path}: is not a TIFF, PNG, JPEG or BMP image, whatever its name; export it again")
