@@ -59,7 +59,7 @@ class LabelWriter:
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         self.folder, self.shape = folder, shape
-        self._group = zarr.open_group(str(folder), mode="w", zarr_format=3, attributes=_metadata(folder.name))
+        self._group = zarr.open_group(folder, mode="w", zarr_format=3, attributes=_metadata(folder.name))
         self._array = _level(self._group, "0", shape)
 
     def read(self, box: Box) -> NDArray[np.int32]:
@@ -115,7 +115,7 @@ def open_labels(folder: Path, name: str = "labels") -> Lazy:
             import zarr
 
             try:
-                array = zarr.open_array(str(level), mode="r")
+                array = zarr.open_array(level, mode="r")
             except OSError as error:  # replaced by a newer revision since
                 raise UserError(f"{name}: its cells have changed since; look at it again") from error
             return np.asarray(array[box[0] : box[2] : step, box[1] : box[3] : step]).astype(np.int32)
@@ -139,7 +139,7 @@ class LabelStore:
         import zarr
 
         folder = self._labels / _name(image_id, revision)
-        array = zarr.open_array(str(folder / "0"), mode="r")
+        array = zarr.open_array(folder / "0", mode="r")
         return open_labels(folder, name) if is_large(array.shape) else np.asarray(array[...], dtype=np.int32)
 
     def revisions(self, image_id: int) -> list[int]:
@@ -195,7 +195,7 @@ class LabelStore:
             (temporary / "zarr.json").write_text(
                 json.dumps({**meta, "attributes": _metadata(_name(image_id, revision))})
             )
-            array = zarr.open_array(str(temporary / "0"), mode="r+")
+            array = zarr.open_array(temporary / "0", mode="r+")
             for at in differ.values():
                 array[at] = labels[at].astype(np.uint32)
             return True
@@ -216,22 +216,23 @@ class LabelStore:
         if not self._labels.is_dir():
             import zarr
 
-            zarr.open_group(str(self._folder), mode="a", zarr_format=3)
-            zarr.open_group(str(self._labels), mode="a", zarr_format=3)
+            zarr.open_group(self._folder, mode="a", zarr_format=3)
+            zarr.open_group(self._labels, mode="a", zarr_format=3)
 
     def _list(self) -> None:
         """Name the label images in the group's metadata, where other readers look for them."""
         names = sorted(entry.name for entry in self._labels.iterdir() if _NAME.fullmatch(entry.name))
         meta = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": {"version": _NGFF, "labels": names}}}
         temporary = self._labels / ".zarr.json.part"
-        temporary.write_text(json.dumps(meta, indent=2))
-        os.replace(temporary, self._labels / "zarr.json")
+        with suppress(OSError):  # a full disk; what is stored is stored, and the list is made again with the next write
+            temporary.write_text(json.dumps(meta, indent=2))
+            os.replace(temporary, self._labels / "zarr.json")
 
 
 def _write_all(folder: Path, name: str, labels: NDArray[np.int32]) -> None:
     import zarr
 
-    group = zarr.open_group(str(folder), mode="w", zarr_format=3, attributes=_metadata(name))
+    group = zarr.open_group(folder, mode="w", zarr_format=3, attributes=_metadata(name))
     _level(group, "0", labels.shape)[...] = labels.astype(np.uint32)
 
 

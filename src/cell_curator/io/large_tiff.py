@@ -38,7 +38,7 @@ class Scratch:
 
         self.folder, self.shape = folder, shape
         shutil.rmtree(folder, ignore_errors=True)
-        self._group = zarr.open_group(str(folder), mode="w", zarr_format=3)
+        self._group = zarr.open_group(folder, mode="w", zarr_format=3)
         self._levels = [self._level(0, shape)]
 
     def _level(self, number: int, shape: tuple[int, int]) -> Any:

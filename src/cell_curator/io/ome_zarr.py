@@ -109,7 +109,7 @@ def _open(path: Path) -> Store:
     levels = []
     for dataset in first["datasets"]:
         check_codecs(path, path / str(dataset["path"]))
-        levels.append(zarr.open_array(str(path / str(dataset["path"])), mode="r"))
+        levels.append(zarr.open_array(path / str(dataset["path"]), mode="r"))
     named = [axis["name"] if isinstance(axis, dict) else axis for axis in first.get("axes", ())]
     axes = tuple(str(name).lower() for name in named or "tczyx"[-levels[0].ndim :])
     if len(axes) != levels[0].ndim or not {"y", "x"} <= set(axes) <= set("tzcyx") or len(set(axes)) != len(axes):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,9 @@ def stored(path: Path, tiff: tifffile.TiffFile, series: Any, order: Order, plane
         _check_complete(path, series.pages)
         return np.asarray(series.asarray())
     if series.dataoffset is not None:  # all planes lie in the file as in memory, perhaps under one page
-        if series.dataoffset + series.nbytes > path.stat().st_size:
-            raise _cut_short(path)
-        dtype = np.dtype(tiff.byteorder + series.dtype.char)
-        mapped = tiff.filehandle.memmap_array(dtype, shape=order.full, offset=series.dataoffset)
-        own: NDArray[Any] = np.array(mapped.take(plane, axis=order.at), dtype=series.dtype)
-        return own
+        place: list[Any] = [slice(None)] * len(order.full)
+        place[order.at] = plane
+        return _fetched(path, tiff, series, order.full, place)
     before = math.prod(order.full[: order.at])
     pages = len(series.pages)
     after, left = divmod(pages, before * order.planes)
@@ -191,11 +189,7 @@ def stored_part(
         place.insert(order.at, plane)
     shape = tuple(_kept(level))
     if level.dataoffset is not None:  # as in memory: only what is asked for is fetched from the disk
-        if level.dataoffset + level.nbytes > path.stat().st_size:
-            raise _cut_short(path)
-        dtype = np.dtype(tiff.byteorder + level.dtype.char)
-        mapped = tiff.filehandle.memmap_array(dtype, shape=shape, offset=level.dataoffset)
-        return np.array(mapped[tuple(place)], dtype=level.dtype)
+        return _fetched(path, tiff, level, shape, place)
     import zarr
 
     with level.aszarr(level=0) as store:
@@ -204,6 +198,36 @@ def stored_part(
         if len(wide) != len([n for n in shape if n != 1]) or array.ndim != len(shape):
             raise UserError(f"{path}: its planes cannot be read in parts; save it as tiled TIFF or OME-Zarr")
         return np.asarray(array[tuple(place)])
+
+
+def _fetched(
+    path: Path, tiff: tifffile.TiffFile, series: Any, shape: Sequence[int], place: Sequence[Any]
+) -> NDArray[Any]:
+    """A part of pixels that lie in the file as in memory.
+
+    Read, not mapped: a mapped file that another program cuts short, or whose network goes, ends the process.
+    """
+    if series.dataoffset + series.nbytes > path.stat().st_size:
+        raise _cut_short(path)
+    spans = [range(n)[at] if isinstance(at, slice) else range(at, at + 1) for at, n in zip(place, shape, strict=True)]
+    part = [axis for axis, (span, n) in enumerate(zip(spans, shape, strict=True)) if len(span) < n]
+    last = max(part, default=0)  # all behind it is wanted whole, so that one piece of it is one piece of the file
+    dtype = np.dtype(tiff.byteorder + series.dtype.char)
+    steps = [math.prod(shape[axis + 1 :]) * dtype.itemsize for axis in range(len(shape))]
+    made = np.empty([len(span) for span in spans], dtype)
+    pieces = made.reshape(math.prod(made.shape[:last]), -1)
+    with path.open("rb", buffering=0) as file:
+        for piece, at in zip(pieces, product(*spans[:last]), strict=True):
+            start = sum(number * step for number, step in zip((*at, spans[last].start), steps, strict=False))
+            file.seek(series.dataoffset + start)
+            left = memoryview(piece.view(np.uint8))
+            while len(left):
+                got = file.readinto(left)
+                if not got:
+                    raise _cut_short(path)
+                left = left[got:]
+    kept = tuple(slice(None) if isinstance(at, slice) else 0 for at in place)
+    return np.asarray(made[kept], dtype=series.dtype)
 
 
 def _check_complete(path: Path, pages: Sequence[Any]) -> None:

@@ -61,7 +61,7 @@ def _write_store(folder: Path, image: Labelled, pixels: NDArray[Any]) -> None:
     import zarr
 
     record = image.record
-    root = zarr.open_group(str(folder), mode="w", zarr_format=3)
+    root = zarr.open_group(folder, mode="w", zarr_format=3)
     channels = [_channel(name, plane) for name, plane in zip(record.channel_names, pixels, strict=False)]
     root.attrs["ome"] = {
         "version": _VERSION,
@@ -124,7 +124,7 @@ def read(path: Path, name: str, shape_of: Callable[[str], Shape]) -> Iterator[In
         check_codecs(path, group / str(dataset))
         import zarr
 
-        array = zarr.open_array(str(group / str(dataset)), mode="r")
+        array = zarr.open_array(group / str(dataset), mode="r")
         if array.dtype.kind not in "biu":
             raise UserError(f"{path}: its labels are {array.dtype}; whole numbers are needed")
         if array.ndim < 2 or math.prod(array.shape[:-2]) != 1:
