@@ -293,8 +293,8 @@ def uninterrupted(scenes, tmp_path_factory):
 def test_a_training_that_goes_on_after_a_crash_ends_as_one_that_was_never_stopped(
     scenes, uninterrupted, tmp_path, monkeypatch, stop
 ):
-    monkeypatch.setattr(learning, "CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(learning, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     job = finetune(BASE, scenes[:3], scenes[3:], QUICK.model_copy(update=ROUND), tmp_path)
     for progress in job:
         if progress.payload is not None and progress.payload.step == stop:
@@ -313,8 +313,8 @@ def test_a_training_that_goes_on_after_a_crash_ends_as_one_that_was_never_stoppe
     "what", ["settings", *(pytest.param(w, marks=pytest.mark.slow) for w in ("labels", "damaged", "not asked"))]
 )
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(scenes, tmp_path, monkeypatch, what):
-    monkeypatch.setattr(learning, "CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(learning, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     job = finetune(BASE, scenes[:1], (), QUICK, tmp_path)
     for progress in job:
         if progress.payload is not None and progress.payload.step == 2:
@@ -478,8 +478,8 @@ def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_last_good_network
 
 
 def test_a_full_disk_stops_training_says_so_and_leaves_the_best(scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr(learning, "CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(learning, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     real = checkpoint.write_atomic
 
     def full(path, write):

@@ -162,11 +162,11 @@ def test_a_model_is_read_back_and_looks(made):
 
 @pytest.mark.slow
 def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(made, tmp_path, monkeypatch):
-    from cell_curator.engines.mask_rcnn import training
+    from cell_curator.engines import checkpoint
 
     _, images, _, _ = made
-    monkeypatch.setattr(training, "_SAVE_EVERY", 0.0)
-    monkeypatch.setattr(training, "_SAVE_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     whole = drive(train(images, ["big", "small"], TINY, tmp_path / "whole"))
     job = train(images, ["big", "small"], TINY, tmp_path / "parts")
     while not (tmp_path / "parts" / "checkpoint.pt").exists():

@@ -207,12 +207,12 @@ def test_thresholds_move_without_the_network_and_a_fast_look_finds_cells_too(dar
 
 
 def test_one_that_tells_foreground_alone_stops_goes_on_and_ends_as_one_that_never_stopped(tmp_path, monkeypatch):
-    from cell_curator.engines import learning
+    from cell_curator.engines import checkpoint
 
     base = new(tmp_path / "base", outputs=FOREGROUND)
     whole = taught(tmp_path / "a", base, "unet", cell_loss="dice")
-    monkeypatch.setattr(learning, "CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(learning, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     params = QUICK.model_copy(update={"cell_loss": "dice"})
     train = [example(seed) for seed in range(3)]
     job = finetune(base, train, [example(9)], params, tmp_path / "b", example(8), engine="unet")

@@ -7,8 +7,9 @@ names. Random numbers need no place in it: every pass draws from a seed of its o
 from __future__ import annotations
 
 import io
+import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,6 +18,12 @@ from typing import Any
 
 from cell_curator.core.jobs import UserError
 from cell_curator.io.atomic import write_atomic
+
+EVERY = 30.0
+"""Seconds of work that a crash costs at most."""
+
+SHARE = 0.05
+"""Part of the time that may go into writing checkpoints, which are rarer where that takes long."""
 
 
 @dataclass
@@ -69,19 +76,6 @@ def save_weights(module: Any, path: Path) -> None:
     _save(state, path, torch)
 
 
-def save_checkpoint(path: Path, fingerprint: str, module: Any, optimiser: Any, ledger: Ledger) -> None:
-    """Write all that is needed to go on exactly."""
-    import torch
-
-    content = {
-        "fingerprint": fingerprint,
-        "weights": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "ledger": asdict(ledger),
-    }
-    _save(content, path, torch)
-
-
 def _save(content: dict[str, Any], path: Path, torch: Any) -> None:
     # By way of memory: a full disk is then the file's error, which has a remedy, and not torch's.
     made = io.BytesIO()
@@ -107,14 +101,76 @@ def load_checkpoint(path: Path, fingerprint: str, module: Any, optimiser: Any) -
     return Ledger(**content["ledger"])
 
 
+@dataclass
+class Keeper:
+    """Writes what one training is to keep, and says in words why it cannot go on.
+
+    Parameters
+    ----------
+    path
+        Of the checkpoint, which holds all that is needed to go on exactly.
+    rate
+        The learning rate that was asked for.
+    unit
+        What ``ledger.best_epoch`` counts.
+    """
+
+    path: Path
+    fingerprint: str
+    module: Any
+    optimiser: Any
+    ledger: Ledger
+    rate: float
+    unit: str = "pass"
+    _saved: float = field(default_factory=time.perf_counter)
+    _seconds: float = 0.0
+
+    def save(self) -> None:
+        """Write a checkpoint if the last one is long ago."""
+        now = time.perf_counter()
+        if now - self._saved < max(EVERY, self._seconds / SHARE):
+            return
+        self.write(self._write_checkpoint)
+        self._saved = time.perf_counter()
+        self._seconds = self._saved - now
+
+    def write(self, write: Callable[[], object]) -> None:
+        """Write something; a disk that is full ends the training in words."""
+        try:
+            write()
+        except UserError as error:
+            best = self.ledger.best_epoch
+            kept = f"; the network of {self.unit} {best} is kept" if best else ""
+            raise UserError(f"training stopped, since it could not be saved: {error}{kept}") from error
+
+    def diverged(self, what: str) -> str:
+        """What to note of a training that can learn no more.
+
+        Raises
+        ------
+        UserError
+            Nothing is worth keeping yet.
+        """
+        remedy = f"lower the learning rate (now {self.rate:g})"
+        why, best = f"{what} stopped being a number at step {self.ledger.step + 1}", self.ledger.best_epoch
+        if not best:
+            raise UserError(f"training: {why}; {remedy} and train again")
+        return f"{why}; the network of {self.unit} {best} is kept; {remedy}"
+
+    def _write_checkpoint(self) -> None:
+        import torch
+
+        content = {
+            "fingerprint": self.fingerprint,
+            "weights": self.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "ledger": asdict(self.ledger),
+        }
+        _save(content, self.path, torch)
+
+
 def forget(paths: Iterable[Path]) -> None:
     """Delete files of a training that are no longer of use."""
     for path in paths:
         with suppress(OSError):
             path.unlink()
-
-
-def stopped_by_disk(error: UserError, epoch: int) -> UserError:
-    """What to tell of a training that could not write its files."""
-    kept = f"; the network of pass {epoch} is kept" if epoch else ""
-    return UserError(f"training stopped, since it could not be saved: {error}{kept}")

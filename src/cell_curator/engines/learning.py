@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count, islice
@@ -24,14 +24,7 @@ from numpy.typing import NDArray
 from cell_curator.core.jobs import Job, Progress, UserError, drive
 from cell_curator.engines.augment import UNCHANGED
 from cell_curator.engines.cards import CARD, WEIGHTS
-from cell_curator.engines.checkpoint import (
-    Ledger,
-    forget,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-    stopped_by_disk,
-)
+from cell_curator.engines.checkpoint import Keeper, Ledger, forget, load_checkpoint, save_weights
 from cell_curator.engines.finetune import CHECKPOINT, NOTES, Point, Trained, TrainingState, TrainParameters, note
 from cell_curator.engines.loss import cellpose_rates, falling_rate
 from cell_curator.engines.masks import outline
@@ -44,12 +37,6 @@ from cell_curator.io.atomic import write_atomic, write_error
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-CHECKPOINT_EVERY = 30.0
-"""Seconds of work that a crash costs at most."""
-
-CHECKPOINT_SHARE = 0.05
-"""Part of the time that may go into writing checkpoints, which are rarer where that takes long."""
 
 LOOKS = 8
 """Tiles of the hold-out that are looked at, at least; as many again until every image had one."""
@@ -105,7 +92,7 @@ class _Run:
             forget([path, folder / NOTES])
         self.ledger = found or Ledger()
         self.looked_at = self._holdout_tiles()
-        self.saved, self.write_seconds = time.perf_counter(), 0.0
+        self.keeper = Keeper(path, self.fingerprint, net.module, self.optimiser, self.ledger, params.learning_rate)
         self.why = ""
 
     def fit(self) -> Job[str]:
@@ -128,7 +115,7 @@ class _Run:
                 stop = yield from self._end_of_pass(over)
                 if stop:
                     return stop
-            self._save_checkpoint()
+            self.keeper.save()
             yield self._progress(f"learning, step {book.step}")
         raise AssertionError("the stream of tiles has no end")
 
@@ -149,8 +136,8 @@ class _Run:
         book.waited = 0 if better else book.waited + 1
         if better:
             book.best_epoch, book.best_loss = book.epoch, held
-            self._write(self._save_weights)
-        self._write(lambda: note(self.folder, self.kept("cancelled")))
+            self.keeper.write(self._save_weights)
+        self.keeper.write(lambda: note(self.folder, self.kept("cancelled")))
         yield self._progress(f"learning, pass {book.epoch} done", self._preview())
         if over:
             return "end"
@@ -271,28 +258,8 @@ class _Run:
         write_atomic(self.folder / CARD, lambda file: file.write(card))
         save_weights(self.net.module, self.folder / WEIGHTS)
 
-    def _save_checkpoint(self) -> None:
-        """Write a checkpoint if the last one is long ago."""
-        now = time.perf_counter()
-        if now - self.saved < max(CHECKPOINT_EVERY, self.write_seconds / CHECKPOINT_SHARE):
-            return
-        path = self.folder / CHECKPOINT
-        self._write(lambda: save_checkpoint(path, self.fingerprint, self.net.module, self.optimiser, self.ledger))
-        self.saved = time.perf_counter()
-        self.write_seconds = self.saved - now
-
-    def _write(self, write: Callable[[], object]) -> None:
-        try:
-            write()
-        except UserError as error:
-            raise stopped_by_disk(error, self.ledger.best_epoch) from error
-
     def _diverged(self, what: str) -> str:
-        rate = f"lower the learning rate (now {self.params.learning_rate:g})"
-        self.why = f"{what} stopped being a number at step {self.ledger.step + 1}"
-        if not self.ledger.best_epoch:
-            raise UserError(f"training: {self.why}; {rate} and train again")
-        self.why += f"; the network of pass {self.ledger.best_epoch} is kept; {rate}"
+        self.why = self.keeper.diverged(what)
         return "diverged"
 
     def _curve(self) -> tuple[Point, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from cell_curator.core.groups import held_out
 from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.engines.cards import WEIGHTS
-from cell_curator.engines.checkpoint import Ledger, forget, load_checkpoint, save_checkpoint, stopped_by_disk
+from cell_curator.engines.checkpoint import Keeper, Ledger, forget, load_checkpoint
 from cell_curator.engines.finetune import CHECKPOINT
 from cell_curator.engines.loss import falling_rate
 from cell_curator.engines.mask_rcnn import model as models
@@ -39,7 +39,6 @@ FEWEST = 5
 
 _LOOKS = 20
 _JUDGED = 8  # steps' worth of pieces of the hold-out at each look
-_SAVE_EVERY, _SAVE_SHARE = 60.0, 0.05
 _CLIP = 5.0  # norm of the gradient beyond which a step is shortened
 
 
@@ -173,7 +172,10 @@ class _Run:
         if found is None:
             forget([path, folder / WEIGHTS])
         self.ledger = found or Ledger()
-        self.saved, self.write_seconds, self.looked = time.perf_counter(), 0.0, self._part()
+        self.looked = self._part()
+        self.keeper = Keeper(
+            path, self.fingerprint, self.module, self.optimiser, self.ledger, params.learning_rate, unit="step"
+        )
         self.why = ""
 
     def _beginning(
@@ -210,7 +212,7 @@ class _Run:
                 yield self._progress("learning")
                 if stop or over:
                     return stop or "end"
-            self._save()
+            self.keeper.save()
             if time.perf_counter() - last > 0.1:
                 last = time.perf_counter()
                 yield self._progress("learning")
@@ -253,7 +255,7 @@ class _Run:
         book.waited = 0 if better else book.waited + 1
         if better:
             book.best_epoch, book.best_loss = book.step, held
-            self._write(lambda: models.write(self.folder, self.module, self.about("cancelled")))
+            self.keeper.write(lambda: models.write(self.folder, self.module, self.about("cancelled")))
         return "early" if self.params.patience and book.waited >= self.params.patience else ""
 
     def _held(self) -> float | None:
@@ -293,28 +295,8 @@ class _Run:
             return min(1.0, self.ledger.seconds / (60 * self.params.minutes))
         return min(1.0, self.ledger.step / self.params.steps)
 
-    def _save(self) -> None:
-        """Write a checkpoint if the last one is long ago."""
-        now = time.perf_counter()
-        if now - self.saved < max(_SAVE_EVERY, self.write_seconds / _SAVE_SHARE):
-            return
-        path = self.folder / CHECKPOINT
-        self._write(lambda: save_checkpoint(path, self.fingerprint, self.module, self.optimiser, self.ledger))
-        self.saved = time.perf_counter()
-        self.write_seconds = self.saved - now
-
-    def _write(self, write: Callable[[], object]) -> None:
-        try:
-            write()
-        except UserError as error:
-            raise stopped_by_disk(error, self.ledger.best_epoch) from error
-
     def _diverged(self, what: str) -> str:
-        rate = f"lower the learning rate (now {self.params.learning_rate:g})"
-        self.why = f"{what} stopped being a number at step {self.ledger.step + 1}"
-        if not self.ledger.best_epoch:
-            raise UserError(f"training: {self.why}; {rate} and train again")
-        self.why += f"; the network of step {self.ledger.best_epoch} is kept; {rate}"
+        self.why = self.keeper.diverged(what)
         return "diverged"
 
     def _progress(self, message: str) -> Progress:
