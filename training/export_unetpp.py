@@ -1,9 +1,10 @@
-"""Install trained weights as the bundled model ``unetpp-nuclei``, with their card.
+"""Install trained weights as the bundled model ``unetpp-nuclei``, or ``unetpp-nuclei-area``, with their card.
 
-    python benchmarks/unet_nuclei.py --model WEIGHTS.pth > figures.txt
+    python benchmarks/unet_nuclei.py --model WEIGHTS.pth --area AREA.pth > figures.txt
     python training/export_unetpp.py WEIGHTS.pth --figures figures.txt [--minutes M] [--steps N] [--lineage TEXT]
 
-The figures are the last line that the benchmark prints, over all held-out images with the engine's defaults.
+Which of the two it is, the weights tell. The figures are the last line that the benchmark prints, over all held-out
+images with the engine's defaults.
 """
 
 from __future__ import annotations
@@ -18,27 +19,33 @@ import tiles
 
 from cell_curator.engines.cards import BUNDLED
 from cell_curator.engines.unet.model import read
+from cell_curator.engines.unet.networks import FOREGROUND
 
-TARGET = BUNDLED / "unetpp-nuclei"
+NAMES = {False: "unetpp-nuclei", True: "unetpp-nuclei-area"}
+TITLES = {
+    False: "Nuclei by a small U-Net++: fluorescence, histology, brightfield",
+    True: "What nuclei cover, by a small U-Net++; it does not tell touching ones apart",
+}
 
 
 def card(weights: Path, figures: list[dict[str, Any]], args: argparse.Namespace, counts: tuple[int, int]) -> dict:
     """What ``card.json`` says."""
     network = read(weights)
+    area = network.design.outputs == FOREGROUND
     return {
-        "name": TARGET.name,
-        "title": "Nuclei by a small U-Net++: fluorescence, histology, brightfield",
+        "name": NAMES[area],
+        "title": TITLES[area],
         "engine": "unetpp",
         "architecture": f"MONAI BasicUNetPlusPlus, widths {', '.join(map(str, network.design.features))}, batch "
-        "normalisation, 4 heads of flow y, flow x and cell probability; half precision",
+        f"normalisation, 4 heads of {'foreground' if area else 'flow y, flow x and cell probability'}; half precision",
         "channels": network.design.channels,
         "diameter_px": round(network.learned_diameter, 1),
         "preprocessing": {
             "percentiles": [1.0, 99.0],
             "polarity": "auto",
-            "cells_shown_at_px": network.diam_mean,
+            "cells_shown_at_px": round(network.diam_mean, 1),
             "channels": network.design.channels,
-            "answers": "flows and cell probability",
+            "answers": "foreground" if area else "flows and cell probability",
         },
         "licence": "CC0-1.0",
         "data": "2018 Data Science Bowl stage 1 (BBBC038): 506 images of 213 mosaics, corrected masks of "
@@ -49,7 +56,8 @@ def card(weights: Path, figures: list[dict[str, Any]], args: argparse.Namespace,
         "method": "Zhou, Z. et al. UNet++. DLMIA 2018. arXiv:1807.10165; flows: Stringer, C. et al. Cellpose. Nature "
         "Methods 18, 100–106 (2021). doi:10.1038/s41592-020-01018-x",
         "split": f"by mosaic: {counts[0]} images for training, {counts[1]} held out "
-        "(training/starter_validation_ids.json), of which none chose anything: the weights are the last of one run",
+        "(training/starter_validation_ids.json), of which none chose a step or a setting; the weights are the last "
+        "of a run, and that runs were prolonged was decided after their figures had been seen",
         "seeds": [0],
         "processor_minutes": args.minutes,
         "hardware": "1 thread of a shared CPU",
@@ -73,10 +81,12 @@ def main() -> None:
     args = ask.parse_args()
     figures = json.loads(args.figures.read_text().splitlines()[-1]) if args.figures else []
     train, held, _ = tiles.split(args.data)
-    TARGET.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(args.weights, TARGET / "weights.pth")
-    text = json.dumps(card(args.weights, figures, args, (len(train), len(held))), indent=2, ensure_ascii=False)
-    (TARGET / "card.json").write_text(text + "\n", encoding="utf-8")
+    about = card(args.weights, figures, args, (len(train), len(held)))
+    target = BUNDLED / about["name"]
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(args.weights, target / "weights.pth")
+    text = json.dumps(about, indent=2, ensure_ascii=False)
+    (target / "card.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
