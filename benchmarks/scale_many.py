@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cell_curator.engines.cluster import _IN_HAND
+
 ENGINE, MODEL = "unetpp", "unetpp-nuclei"
 
 
@@ -155,7 +157,9 @@ def figures(images: Path, scratch: Path, count: int, engine: str, model: str, ro
     same = whole.read_bytes() == (scratch / "one-worker-0" / "cells.csv").read_bytes()
     killed = run("line", images, scratch / "killed", engine, model, 2, kill_at=count // 2)
     second = run("line", images, scratch / "killed", engine, model, 2)
-    repeated = max(0, second["searched"] + killed["done"] - count) / max(1, killed["done"])
+    again = max(0, second["searched"] + killed["done"] - count)
+    lost = 2 * _IN_HAND  # at most so many were finished, too, but waited for their turn to be stored
+    repeated = (again + lost) / max(1, killed["done"])
     alike = whole.read_bytes() == (scratch / "killed" / "cells.csv").read_bytes()
     about = {"images": count, "engine": engine, "model": model, "cores": os.cpu_count()}
     took = {name: round(value, 1) for name, value in usual.items()}
@@ -187,6 +191,8 @@ def figures(images: Path, scratch: Path, count: int, engine: str, model: str, ro
             "name": "going on after a kill in the middle, % of finished work repeated",
             "ours": round(100 * repeated, 2),
             "stored before the kill": killed["done"],
+            "stored ones searched again": again,
+            "in hand at the kill, at most": lost,
             "searched afterwards": second["searched"],
             "byte-identical": alike,
             "goal": 5,

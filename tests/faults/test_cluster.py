@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from distributed import default_client
 
 from cell_curator.core.jobs import Hopeless, UserError, drive, retried, together
 from cell_curator.engines.cluster import Cluster, Manpower, manned, workers_here
@@ -61,6 +62,8 @@ def test_several_images_are_worked_on_at_once_by_processes_that_share_the_cores(
     drive(together(range(8), lambda _: asked(), lambda _, told: pids.add(told["pid"]), at_once=8))
     assert len(pids) == 2
     assert os.getpid() not in pids
+    with pytest.raises(ValueError, match="client"):
+        default_client()  # napari's own pictures are not computed there
 
 
 def test_what_goes_wrong_in_a_worker_is_told_as_it_would_be_here(cluster, caplog):

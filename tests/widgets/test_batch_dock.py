@@ -41,7 +41,7 @@ def test_an_image_that_fails_says_why_and_can_be_tried_again(dock, wait_for_job)
     dock.primary.click()
     wait_for_job()
     assert states(dock) == ["done", "failed"]
-    assert "no longer there" in dock.model.state(second.name)[1]
+    assert dock.model.state(second.name)[1].startswith("the image is no longer there")
     assert second.name in dock.jobs.error.text()
     assert dock.retry.isVisible()
     second.path.write_bytes(content)

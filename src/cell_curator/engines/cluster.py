@@ -158,8 +158,12 @@ class Cluster:
                     env={**threads, "OMP_WAIT_POLICY": "PASSIVE"},
                     local_directory=None,
                 )
-                self._client = Client(self._local, direct_to_workers=True)
+                # not the default of this process, where napari may compute pictures of its own with dask
+                self._client = Client(self._local, direct_to_workers=True, set_as_default=False)
             self.size = workers
+            if self._closed:  # meanwhile, by somebody who did not want to wait
+                self._end()
+                return ""
             self._client.run(_settle)
             page = f"; watch them at {self._local.dashboard_link}" if _dashboard() else ""
             return f"{workers} workers on this computer{page}"
@@ -186,12 +190,12 @@ class Cluster:
                     f"{address}: no cluster answers there ({_line(error)}); start one with `dask scheduler`, or check "
                     "the address"
                 ) from None
-            about = self._client.scheduler_info(n_workers=-1)
-            self.size = sum(int(one["nthreads"]) for one in about["workers"].values())
+            self.size = sum(self._client.nthreads().values())
             if not self.size:
                 raise Hopeless(f"{address}: the cluster has no workers; start some with `dask worker {address}`")
             self._check(address, sees)
-            page = f"; watch them at {self._client.dashboard_link}" if "dashboard" in about["services"] else ""
+            there = "dashboard" in self._client.scheduler_info()["services"]
+            page = f"; watch them at {self._client.dashboard_link}" if there else ""
             return f"{self.size} workers at {address}{page}"
 
         return begin
@@ -264,9 +268,11 @@ class Cluster:
 
     def close(self) -> None:
         """End the workers of this computer at once; those of a cluster drop what is in hand."""
-        if self._closed:
-            return
-        self._closed = True
+        if not self._closed:
+            self._closed = True
+            self._end()
+
+    def _end(self) -> None:
         with _quiet():
             for nanny in [] if self._local is None else list(self._local.workers.values()):
                 nanny.auto_restart = False
@@ -337,13 +343,16 @@ def _introduce(paths: Sequence[str]) -> tuple[str, list[str]]:
 
 def _aside(work: Callable[[], T]) -> Job[T]:
     """Do something that takes seconds in a thread, so that one can be asked to stop meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="cell-curator-start") as pool:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="cell-curator-start")
+    try:
         future = pool.submit(work)
         while not future.done():
             yield Progress(0.0, "starting workers")
             with suppress(TimeoutError):
                 future.exception(timeout=HEARTBEAT)
         return future.result()
+    finally:
+        pool.shutdown(wait=False)
 
 
 @contextmanager

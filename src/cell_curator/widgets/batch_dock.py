@@ -159,7 +159,7 @@ class BatchDock(Dock):
         if done.failed:
             name, reason = done.failed[0]
             more = f" (and {len(done.failed) - 1} more)" if len(done.failed) > 1 else ""
-            self.jobs.show_error(f"{name}: {reason}{more}")
+            self.jobs.show_error(f"{name}: {self.model.reason(name, reason)}{more}")
             parts.append(f"{len(done.failed)} failed")
         return ", ".join(parts)
 

@@ -27,11 +27,16 @@ class BatchModel(QAbstractTableModel):
         self._images: list[tuple[str, str]] = []
         self._states: list[tuple[str, str]] = []
         self._rows: dict[str, int] = {}
+        self._files: dict[str, str] = {}
 
     def show_images(self, records: Sequence[ImageRecord]) -> None:
         """Show these images as they are: done, failed, or waiting for somebody to find their cells."""
         images = [(record.name, record.condition) for record in records]
-        states = [(_FOUND.get(r.state, "waiting"), r.note if r.state == "failed" else "") for r in records]
+        self._files = {record.name: str(record.path) for record in records}
+        states = [
+            (_FOUND.get(one.state, "waiting"), self.reason(one.name, one.note) if one.state == "failed" else "")
+            for one in records
+        ]
         if images == self._images:
             self._states = states
             self._changed(0, len(images) - 1)
@@ -48,9 +53,13 @@ class BatchModel(QAbstractTableModel):
             return None
         if self._states[row][0] == "failed" and news.state == "done":
             return None
-        self._states[row] = (news.state, news.reason)
+        self._states[row] = (news.state, self.reason(news.name, news.reason))
         self._changed(row, row)
         return row
+
+    def reason(self, name: str, text: str) -> str:
+        """Why an image failed, without the path of its file: the row says which it is."""
+        return text.removeprefix(f"{self._files.get(name, '')}: ")
 
     def counts(self) -> Counter[str]:
         """How many images are in each state."""
