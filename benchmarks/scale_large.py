@@ -67,6 +67,7 @@ def figures(found: list[dict[str, float]]) -> list[dict[str, object]]:
     made = [
         _figure(f"{name}: most memory, all processes (GB)", last["gigabytes"], 3.0),
         _figure(f"{name}: cells beside untiled parts (share that differs)", last["differ"], 0.01),
+        _figure(f"{name}: cells that are others than untiled (1 - AP@0.5)", 1 - last["ap50_beside_untiled"], 0.01),
     ]
     if last["megapixels"] > 2 * first["megapixels"]:
         grown = np.log(last["megapixels"] / first["megapixels"])
@@ -207,7 +208,7 @@ def beside_untiled(session) -> dict[str, float]:
         ours = labels.window(box)
         inner = [_whole_inside(one) for one in (ours, alone)]
         counts += [len(np.unique(one)) - 1 for one in inner]
-        scores.append(evaluate(ours, alone).ap[0.5])
+        scores.append(evaluate(*inner).ap[0.5])
     return {
         "differ": abs(float(counts[0] - counts[1])) / max(counts[1], 1),
         "compared": float(counts[1]),
