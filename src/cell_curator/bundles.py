@@ -35,6 +35,7 @@ from cell_curator.io.folders import label_files, sources
 from cell_curator.io.images import read_image
 from cell_curator.io.labels import check_shape, read_labels
 from cell_curator.io.records import Round
+from cell_curator.io.safe_numpy import DAMAGED
 from cell_curator.rounds import add_round, lesson_of
 from cell_curator.teaching import Execute, Lesson, make_place, teach, tidy, write_card
 
@@ -200,7 +201,7 @@ def _unpacked(path: Path, place: Path, parameters: TrainParameters | None) -> Le
             return _lesson(bundle, path, place, parameters)
     except FileNotFoundError:
         raise UserError(f"{path}: does not exist; check the path") from None
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, ValidationError) as error:
+    except (*DAMAGED, ValidationError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: is no training bundle, or damaged ({reason}); write it again") from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import zipfile
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.segmenter import rethreshold as redo
 from cell_curator.io.atomic import write_atomic
+from cell_curator.io.safe_numpy import DAMAGED
 
 if TYPE_CHECKING:
     from cell_curator.session import Session
@@ -119,7 +119,7 @@ def _read(file: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any] | None, Se
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             about = json.loads(str(stored["about"]))
             arrays = {name: stored[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         return None, None
     labels = np.zeros(shape, np.int32)
     found = Segmentation(labels, about["diameter"], about["inverted"], np.zeros(1, np.float32))

@@ -17,6 +17,7 @@ from cell_curator.core.jobs import UserError, drive
 from cell_curator.core.recipe import DEFAULT
 from cell_curator.engines.cards import read_card
 from cell_curator.exchange import export
+from cell_curator.io import snapshot
 from cell_curator.io.formats.registry import by_name
 from cell_curator.io.images import read_image_with_info
 from cell_curator.io.labels import read_labels
@@ -25,7 +26,7 @@ from cell_curator.io.recipes import read_recipe
 from cell_curator.io.tiff import write_tiff
 from cell_curator.repairing import repair
 from cell_curator.session import Session
-from small_project import SHAPE, execute, session  # noqa: F401
+from small_project import SHAPE, execute, mapped, session  # noqa: F401
 
 SECONDS = 10.0
 GIGABYTES = 4.0
@@ -172,3 +173,26 @@ def test_projects(tmp_path, session, count):  # noqa: F811
         opened = Session.open(folder)
         assert opened.project.read_only == ""
         opened.close()
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_what_lies_beside_the_database(tmp_path, mapped, monkeypatch, count):  # noqa: F811
+    """Copies that are broken are passed over; labels that cannot be read are said; no cell is lost or another."""
+    monkeypatch.setattr(snapshot, "FEWEST", 1)
+    folder = mapped.folder
+    mapped.set_verdict(mapped.cells.frame.index, "accepted")
+    mapped.close()
+    expected = mapped.cells.frame
+    chunks = [file for file in (folder / "labels.zarr").rglob("*") if file.is_file()]
+
+    def read(_):
+        opened = Session.open(folder)
+        try:
+            assert opened.cells.frame.equals(expected)
+            for record in opened.images:
+                assert opened.project.labels(record).shape == SHAPE
+        finally:
+            opened.close()
+
+    for index, file in enumerate([folder / snapshot.FILE, *(folder / "embeddings").iterdir(), *chunks]):
+        tried(read, folder, file, max(3, count // 6), 20 + index)

@@ -1,4 +1,4 @@
-"""Finding, measuring and cutting out the cells of an image that is never held as a whole.
+"""Finding and measuring the cells of an image that is never held as a whole.
 
 `survey_image` learns once what holds for the whole image: grey levels, diameter, polarity. After that every block is
 searched for itself (`search_block`), with so much around it that its cells are seen whole; `join` puts its cells
@@ -10,7 +10,6 @@ names: what is there already is not done again. Knows no project.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,7 +25,6 @@ from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.core.large import Known, prepared_part, sample, survey
 from cell_curator.core.lazy import Lazy
 from cell_curator.core.measure import around, measure_window
-from cell_curator.core.patches import Patches, PatchParameters, cut
 from cell_curator.core.recipe import Recipe
 from cell_curator.engines.network import PERCENTILES
 from cell_curator.engines.segmenter import NOTHING, SegmentParameters, limited_threads, runnable
@@ -35,6 +33,7 @@ from cell_curator.io.atomic import write_atomic
 from cell_curator.io.blocks import open_large
 from cell_curator.io.known_file import read_known, write_known
 from cell_curator.io.label_store import open_labels
+from cell_curator.io.safe_numpy import DAMAGED
 
 CORES = (1024, 3072)
 """Least and largest side of a block, px: what a worker holds grows with its square."""
@@ -252,7 +251,7 @@ def _known(file: Path) -> Known:
 def _is_whole(file: Path) -> bool:
     try:
         read_found(file)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         return False
     return True
 
@@ -339,16 +338,3 @@ def measure_block(
     raw = sized.raw[channels]
     levels = min(low for low, _ in raw), max(high for _, high in raw)
     return measure_window(stored.window(box), image.window(box), values, box[:2], sized.shape, levels)
-
-
-def cut_block(
-    image: Lazy,
-    known: Known,
-    labels: Lazy,
-    values: Sequence[int],
-    window: Box,
-    params: PatchParameters,
-) -> Patches:
-    """Cut out cells that lie in a window of a large image; as `core.patches.cut` would."""
-    box = grown(window, 2 * params.size + params.margin, known.shape)
-    return cut(prepared_part(image, known, box), labels.window(box), values, params, known.angle_deg)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import UserError
 from cell_curator.io.atomic import write_atomic
+from cell_curator.io.safe_numpy import DAMAGED
 
 Arrays = dict[str, NDArray[np.int32]]
 
@@ -62,7 +62,7 @@ def kept(kind: str, place: Path, made_from: str, make: Callable[[], Arrays]) -> 
     name = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:24]
     path = cache_folder() / kind / f"{name}.npz"
     with (
-        suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
+        suppress(*DAMAGED),
         path.open("rb") as file,
         np.load(file, allow_pickle=False) as saved,
     ):

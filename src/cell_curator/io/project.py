@@ -21,7 +21,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -45,6 +44,7 @@ from cell_curator.io.records import (
     region_from_row,
     region_to_row,
 )
+from cell_curator.io.safe_numpy import DAMAGED
 from cell_curator.io.schema import (
     APPLICATION_ID,
     SCHEMA,
@@ -281,9 +281,9 @@ class Project:
             file, detail = self.folder / row["file"], json.loads(row["detail"])
             groups = json.loads(clustering["detail"]) if clustering else {}
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 parts = {name: arrays[name] for name in ("cell_id", "revision", "latent", "map2d")}
-        except (OSError, EOFError, BadZipFile, *_BAD_VALUES):  # a cache that was cleared; it can be computed again
+        except DAMAGED:  # a cache that was cleared; it can be computed again
             return None
         return StoredEmbedding(**parts, detail=detail, clustering=groups)
 

@@ -14,13 +14,21 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import struct
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
 from cell_curator.core.jobs import UserError
+
+DAMAGED = (OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, SyntaxError,
+           MemoryError, TokenError, BadZipFile, struct.error, zlib.error)  # fmt: skip
+"""What NumPy raises for an ``.npz`` file that is not there, not whole, or full of something else."""
 
 _KINDS = "biufcSU"
 _MAX_DEPTH = 100

@@ -13,7 +13,6 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.cells import COLUMNS
 from cell_curator.io.atomic import write_atomic
+from cell_curator.io.safe_numpy import DAMAGED
 
 FILE = "cells.npz"
 FEWEST = 20_000
@@ -113,7 +113,7 @@ def _from_file(connection: sqlite3.Connection, folder: Path) -> Columns | None:
     since = np.array([row[0] for row in connection.execute("SELECT cell_id FROM cells_since")], np.int64)
     try:
         columns = _loaded(folder / FILE, name)
-    except (OSError, EOFError, ValueError, TypeError, LookupError, BadZipFile):  # not whole: it is written again
+    except DAMAGED:  # not whole: it is written again
         return None
     if columns is None or not len(since):
         return columns
