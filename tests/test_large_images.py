@@ -221,6 +221,13 @@ def test_what_is_known_of_the_whole_is_not_looked_for_again(large, monkeypatch):
     assert np.abs(large.prepared(1)[100:300, 400:700] - wanted[100:300, 400:700]).max() <= 1 / 255
 
 
+def test_a_large_image_is_looked_at_in_its_middle(large):
+    from cell_curator.core.image_flags import look
+
+    large_look, whole = look(large.pixels(1)), look(read_image(large.image(1).path))
+    assert large_look == whole  # of so small an image the middle is all of it
+
+
 def test_tools_that_look_through_all_of_it_say_so(large):
     from cell_curator.editing import edit
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_curator.core.lazy import Lazy
 from cell_curator.core.parameters import Parameters, parameter
 from cell_curator.core.quality import measure_quality, noise_sigma
 
@@ -28,6 +29,7 @@ FLAGS: dict[str, str] = {
 
 _TILES = 8  # for uneven light
 _COARSE = 128  # px of the picture in which uneven light is looked at
+_MIDDLE = 2048  # px
 _SMALL = 32  # side of the picture by which duplicates are known
 _ALIKE = 0.998
 _FEWEST = 5  # images to compare with
@@ -81,8 +83,15 @@ class ImageFlag:
     text: str
 
 
-def look(pixels: NDArray[np.generic]) -> ImageLook:
-    """Measure one image, ``(C, Y, X)`` or ``(Y, X)``; of several channels the brightest value counts."""
+def look(pixels: NDArray[np.generic] | Lazy) -> ImageLook:
+    """Measure one image, ``(C, Y, X)`` or ``(Y, X)``; of several channels the brightest value counts.
+
+    Of a large image the part in its middle stands for all.
+    """
+    if isinstance(pixels, Lazy):
+        height, width = pixels.shape[-2:]
+        top, left = max(0, height - _MIDDLE) // 2, max(0, width - _MIDDLE) // 2
+        pixels = pixels.window((top, left, min(top + _MIDDLE, height), min(left + _MIDDLE, width)))
     digest = hashlib.sha256(np.ascontiguousarray(pixels).view(np.uint8).data).hexdigest()
     grey = pixels.astype(np.float32)
     if grey.ndim == 3:
