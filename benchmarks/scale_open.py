@@ -10,6 +10,7 @@ The last line is a JSON list of figures, each the median:
   one cell is accepted and stored;
 - the same *in the window*, for the dock that takes longest: from the call until every dock and layer has taken it over.
 
+Beside each stands *processor*: what the main thread worked, which is what an idle machine takes.
 ``--keep FOLDER`` makes the project there, or takes the one that is there already.
 """
 

@@ -176,3 +176,12 @@ def test_a_table_after_many_changes_is_as_if_made_at_once(rng, discs):
         assert set(words) == set(expected["verdict"])
         assert np.array_equal(table.where("verdict", "rejected"), expected["verdict"] == "rejected")
         assert all(table.of_image(image).equals(expected[expected["image"] == image]) for image in (1, 2, 3))
+
+
+def test_a_verdict_copies_one_column(discs):
+    table = _table(discs((50, 50), [(20, 20, 5), (40, 40, 5)]))
+    first = table.with_rows(table.frame.loc[[1]].assign(verdict="accepted"))
+    later = first.with_rows(first.frame.loc[[2]].assign(verdict="rejected"))
+    copied = [name for name in COLUMNS if not np.shares_memory(first.frame[name], later.frame[name])]
+    assert copied == ["verdict"]
+    assert later.frame.index is first.frame.index
