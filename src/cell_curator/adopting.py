@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +33,21 @@ def adopt(
     parameters: SegmentParameters,
     made_from: str = "",
     measured: pd.DataFrame | None = None,
+    prepared: Mapping[str, Any] | None = None,
 ) -> None:
     """Take over a segmenter's result for one image, beside what a person decided there. From any thread.
 
     ``made_from``: see `resuming.cells_key`; of a part of an image none is kept. ``measured``: what was measured on
     ``found.labels``; measured here where it was not, or where the cells of the image are not just these.
+    ``prepared``: what the image's record says of how it was prepared, if that is new.
     """
     key = made_from if found.place is None else ""
     with session.lock:  # nothing may be painted between looking and storing
         joined = beside_decided(session, image_id, found)
         alone = measured is not None and not joined.kept and np.array_equal(joined.labels, found.labels)
-        session.commit(_adopted(session, image_id, found, parameters, joined, key, measured if alone else None))
+        session.commit(
+            _adopted(session, image_id, found, parameters, joined, key, measured if alone else None, prepared)
+        )
 
 
 def adopt_stack(
@@ -114,8 +118,9 @@ def _adopted(
     joined: Reconciled,
     made_from: str,
     measured: pd.DataFrame | None = None,
+    prepared: Mapping[str, Any] | None = None,
 ) -> Change:
-    record, rows = session.image(image_id), session.cells.of_image(image_id)
+    record, rows = replace(session.image(image_id), **(prepared or {})), session.cells.of_image(image_id)
     if measured is None:
         measured = measure(joined.labels, measured_channel(session, session.pixels(image_id)), joined.added)
     fresh = measured

@@ -85,10 +85,15 @@ def _readied(session: Session, record: ImageRecord, recipe: Recipe) -> Job[Readi
 
 def _prepared(session: Session, image_id: int, made: Readied, recipe: Recipe) -> tuple[str, ...]:
     """Remember how an image was prepared."""
-    new = replace(session.image(image_id), angle_deg=made.angle_deg, recipe_hash=recipe.hash)
+    new = replace(session.image(image_id), **_as_prepared(made, recipe))
     if new != session.image(image_id):
         session.commit(Change(images=(new,)))
     return made.notes
+
+
+def _as_prepared(made: Readied, recipe: Recipe) -> dict[str, Any]:
+    """What a record says of it."""
+    return {"angle_deg": made.angle_deg, "recipe_hash": recipe.hash}
 
 
 def _share_angles(session: Session) -> Job[None]:
@@ -185,12 +190,13 @@ def _segment_alike(session: Session, chosen: Sequence[ImageRecord], region: Regi
     order = sorted(chosen, key=lambda record: (first[record.path], abs(record.plane - middle[record.path])))
     before = {record.image_id: sum(r.path == record.path for r in order[:n]) for n, record in enumerate(order)}
     over: Counter[Path] = Counter()
+    last = {record.image_id for record in order[-ON_DISK:]}
 
     def work(record: ImageRecord) -> Job[Take]:
         known = sizes.setdefault(record.path, {}) if record.axis else None
         while known == {} and over[record.path] < before[record.image_id]:
             yield Progress(0.0, "waiting for the plane in the middle")
-        return (yield from _search(session, record, region, known))
+        return (yield from _search(session, record, region, known, record.image_id in last))
 
     def settled(planes: Planes) -> None:
         over[planes[0].path] += 1
@@ -215,7 +221,7 @@ def _search(
     """Find the cells of one image.
 
     ``known`` is what earlier planes told of the cells' size; it is filled in by the first that has cells. ``flows``:
-    whether what the network answered is worth sending from a worker.
+    whether what the network answered is kept; of many images only that of the last would stay.
     """
     if is_large(record.shape):
         check_searchable(record, region)
@@ -239,14 +245,16 @@ def _search(
 
     def take() -> tuple[str, ...]:
         found = looked.found
-        notes = _prepared(session, number, looked.readied, recipe)
         if known is not None and not known:
             known.update(_size(found))
-        keep(session, number, found, parameters)
+        if flows:
+            keep(session, number, found, parameters)
         same = looked.measured is not None and channel_rule(session) == measured
         rows = looked.measured if same else None
-        adopt(session, number, found, used.model_copy(update=known), made_from, rows)
-        return (*notes, *found.notes)
+        adopt(
+            session, number, found, used.model_copy(update=known), made_from, rows, _as_prepared(looked.readied, recipe)
+        )
+        return (*looked.readied.notes, *found.notes)
 
     return take
 
