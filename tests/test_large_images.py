@@ -235,3 +235,16 @@ def test_tools_that_look_through_all_of_it_say_so(large):
     for tool in ("delete", "smooth", "split"):
         with pytest.raises(UserError, match="too large"):
             edit(large, 1, tool, points=[(row["y"], row["x"]), (row["y"] + 9, row["x"] + 9)])
+
+
+def test_a_large_image_is_found_at_its_new_place(large, tmp_path):
+    from cell_curator.relocating import relocate
+
+    old = large.image(1).path
+    new = old.rename(tmp_path / old.name)
+    try:
+        drive(relocate(large, tmp_path))
+        assert large.image(1).path == new
+    finally:
+        new.rename(old)
+        drive(relocate(large, old.parent))

@@ -23,8 +23,9 @@ from cell_curator.core.image_flags import (
     look,
 )
 from cell_curator.core.jobs import ALONE, Job, Progress, UserError, each, retried, together
+from cell_curator.io.blocks import open_image
 from cell_curator.io.folders import Source, sources
-from cell_curator.io.images import read_image, read_info
+from cell_curator.io.images import read_info
 from cell_curator.io.project import Change
 from cell_curator.io.records import ImageRecord
 from cell_curator.one_image import where
@@ -131,7 +132,7 @@ def doubtful_files(images: Path, among: Collection[str] | None = None) -> Job[Do
 
     def one(source: Source) -> Job[None]:
         first = read_info(source.path).numbers[0]
-        looks[chosen.index(source)] = look(read_image(source.path, first))
+        looks[chosen.index(source)] = look(open_image(source.path, first))
         yield from ()
 
     yield from each(chosen, one, name=lambda source: f"looking at {source.stem}", failed=lambda *_: None)

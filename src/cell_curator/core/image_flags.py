@@ -90,8 +90,8 @@ def look(pixels: NDArray[np.generic] | Lazy) -> ImageLook:
     """
     if isinstance(pixels, Lazy):
         height, width = pixels.shape[-2:]
-        top, left = max(0, height - _MIDDLE) // 2, max(0, width - _MIDDLE) // 2
-        pixels = pixels.window((top, left, min(top + _MIDDLE, height), min(left + _MIDDLE, width)))
+        above, before = max(0, height - _MIDDLE) // 2, max(0, width - _MIDDLE) // 2
+        pixels = pixels.window((above, before, min(above + _MIDDLE, height), min(before + _MIDDLE, width)))
     digest = hashlib.sha256(np.ascontiguousarray(pixels).view(np.uint8).data).hexdigest()
     grey = pixels.astype(np.float32)
     if grey.ndim == 3:
