@@ -107,7 +107,9 @@ def test_a_disk_that_becomes_read_only_is_looked_at_and_said(session, small_disk
     assert lines_only(lambda: Session.create(small_disk / "q.curator"))
 
 
-@pytest.mark.parametrize("kind", ["plain", "packed", "stack", "window"])
+@pytest.mark.parametrize(
+    "kind", ["window", *(pytest.param(k, marks=pytest.mark.slow) for k in ("plain", "packed", "stack"))]
+)
 def test_an_image_that_is_cut_while_it_is_read_is_one_line(tmp_path, rng, kind):
     """In a process of its own, which a mapped file would end without a word."""
     grey, path = (rng.random((3, 300, 300)) * 60000).astype(np.uint16), tmp_path / "i.tif"
@@ -121,8 +123,9 @@ def test_an_image_that_is_cut_while_it_is_read_is_one_line(tmp_path, rng, kind):
     code = f"""
 import sys, time
 from cell_curator.core.jobs import UserError
+from cell_curator.io.blocks import open_large
 from cell_curator.io.images import read_image
-path, end, said, fine = sys.argv[1], time.monotonic() + 1.5, set(), 0
+path, end, said, fine = sys.argv[1], time.monotonic() + 1.0, set(), 0
 while time.monotonic() < end:
     try:
         {read}
@@ -195,6 +198,7 @@ def test_a_project_may_lie_anywhere(tmp_path, discs, name):
     again.close()
 
 
+@pytest.mark.slow
 def test_whoever_only_looks_sees_whole_states_while_another_process_writes(session):  # noqa: F811
     folder, ids = session.folder, session.cells.frame.index
     session.close()

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from killable import Killable
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
-MANY = [pytest.param(4, id="few"), pytest.param(100, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(3000)])]
+MANY = [pytest.param(3, id="few"), pytest.param(100, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(3000)])]
 SHAPE, IMAGES = (96, 96), 6
 
 
