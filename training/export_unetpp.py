@@ -65,8 +65,7 @@ def card(weights: Path, figures: list[dict[str, Any]], args: argparse.Namespace,
         "lineage": args.lineage,
         "script": "training/train_unetpp.py",
         "scores": {row["name"]: {key: value for key, value in row.items() if key != "name"} for row in figures},
-        "scores_note": "means over all held-out images with the engine's defaults (diameter and polarity estimated): "
-        "benchmarks/unet_nuclei.py",
+        "scores_note": "over all held-out images with the engine's defaults: benchmarks/unet_nuclei.py",
     }
 
 
