@@ -84,9 +84,9 @@ def reconstruction_error(
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     if kind == "bce":
-        cross = binary_cross_entropy_with_logits(logits, images, reduction="none")
+        cross = binary_cross_entropy_with_logits(logits, images, weight=weights, reduction="none")
         least = entropies(images, weights) if entropy is None else entropy
-        return (cross * weights).sum(dim=(1, 2, 3)) - least
+        return cross.sum(dim=(1, 2, 3)) - least
     each = (logits.sigmoid() - images) ** 2
     if kind == "gaussian":
         each = 0.5 * each * (-2 * log_noise(network)).exp()
