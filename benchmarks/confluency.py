@@ -9,7 +9,7 @@ K-means: as found, and corrected by what the *other* images taught (each left ou
 from each image alone, and from all images together. The settings are the defaults; they were chosen on the sets
 1, 4, 7 and 10, so that the details give the other eight apart.
 
-U-Net: as `cell-curator train IMAGES MASKS MODEL --base new-unet-area` teaches it, in 1000 steps on one thread. The
+U-Net: as `cell-curator train IMAGES MASKS MODEL --base new-unet-area` teaches it, in 2500 steps on one thread. The
 images (each is a dish of its own) are dealt into three parts, and each part is judged by a network that learned from
 the other two alone; nothing was chosen by the part left out. Each seed deals and learns anew. Threshold 0.5.
 ``--models`` keeps the networks, or reads them if they are there; with ``--quick`` they are only read.
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, default=DATA / "labels")
     parser.add_argument("--models", type=Path, help="folder of the networks")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the U-Nets and of their splits")
-    parser.add_argument("--steps", type=int, default=1000, help="of a U-Net's training")
+    parser.add_argument("--steps", type=int, default=2500, help="of a U-Net's training")
     parser.add_argument("--only", choices=["kmeans", "unet"])
     options = parser.parse_args()
     pairs = [(path, options.labels / path.name) for path in sorted(options.images.glob("*.tif"))]
