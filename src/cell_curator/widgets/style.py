@@ -50,7 +50,7 @@ def tabs_sheet(theme: str) -> str:
     """The style sheet of the tabs and of the list of keys."""
     c = colors(theme)
     return f"""
-    QToolButton#tab {{ padding: 6px 0; font-size: 8pt; border: none; border-radius: 0; }}
+    QToolButton#tab {{ padding: 4px 0; font-size: 8pt; border: none; border-radius: 0; }}
     QToolButton#tab {{ border-bottom: 2px solid {c["line"]}; }}
     QToolButton#tab:hover {{ border-bottom-color: {_PRIMARY_OVER}; }}
     QToolButton#tab:checked {{ border-bottom-color: {PRIMARY}; font-weight: 600; background: {c["panel"]}; }}
