@@ -156,13 +156,14 @@ def note_failures(out: Path, failed: Sequence[tuple[str, str]]) -> None:
     UserError
         The file cannot be written.
     """
-    from cell_curator.io.formats.csv import write_errors  # which is built on this module
+    from cell_curator.io.formats.csv import HEADER, write_errors  # which is built on this module
 
     if failed:
         write_errors(out / ERRORS, failed)
-    else:
-        with suppress(OSError):
-            (out / ERRORS).unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        if (out / ERRORS).read_bytes().startswith(HEADER):  # else it is somebody else's
+            (out / ERRORS).unlink()
 
 
 def preprocess_folder(images: Path | str, out: Path | str, recipe: Recipe, crew: Crew = ALONE) -> Job[FolderReport]:

@@ -142,6 +142,10 @@ def write_outliers(path: Path | str, cells: CellTable, image_names: Mapping[int,
     _write(path, table.sort_values("score", ascending=False, kind="stable").reset_index())
 
 
+HEADER = b"file,reason\n"
+"""How errors.csv begins."""
+
+
 def write_errors(path: Path | str, failed: Iterable[tuple[str, str]]) -> None:
     """Write what could not be done: file, reason.
 
