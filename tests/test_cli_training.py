@@ -53,6 +53,7 @@ def project(folders, tmp_path):
     return tmp_path / "study.curator"
 
 
+@pytest.mark.slow
 def test_a_trained_folder_is_a_model_for_segment(folders, tmp_path):
     data = said("train", folders / "images", folders / "labels", tmp_path / "model", *SHORT, "--holdout", 0.3)
     learned, held = ({one["image"] for one in data[part]} for part in ("examples", "holdout"))

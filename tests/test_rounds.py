@@ -349,6 +349,7 @@ def test_doubtful_places_are_not_reviewed_ones(again):
 # ---------------------------------------------------------------------- elsewhere
 
 
+@pytest.mark.slow
 def test_a_bundle_trains_elsewhere_and_its_model_comes_back(again, tmp_path):
     bundle = drive(write_bundle(again, tmp_path / "bundle.zip", SECONDS))
     card = drive(teach_bundle(inline, bundle, tmp_path / "far" / "model"))

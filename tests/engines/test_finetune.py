@@ -263,6 +263,7 @@ def test_polarity_is_one_for_all_unless_an_image_is_clear(scenes):
     assert drive(polarities(reviewed, 4, decide, 18.0)) == [False, True, False, False]
 
 
+@pytest.mark.slow
 def test_dark_cells_are_shown_inverted_as_when_cells_are_looked_for(scenes, tmp_path):
     dark = [replace(scene, image=1 - scene.image) for scene in scenes[:2]]
     trained = learned(tmp_path, dark, polarity="auto", epochs=1)

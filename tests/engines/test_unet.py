@@ -206,6 +206,7 @@ def test_thresholds_move_without_the_network_and_a_fast_look_finds_cells_too(dar
     assert (moved.labels > 0).sum() < (found.labels > 0).sum()
 
 
+@pytest.mark.slow
 def test_one_that_tells_foreground_alone_stops_goes_on_and_ends_as_one_that_never_stopped(tmp_path, monkeypatch):
     from cell_curator.engines import checkpoint
 

@@ -105,6 +105,7 @@ class Day:
             self.bench.tools.apply(str(self.rng.choice(["grow", "shrink", "smooth"])))
 
 
+@pytest.mark.slow
 def test_a_short_day_leaves_no_layers_and_no_objects(open_viewer, project):
     day = Day(open_viewer((1000, 700)), project)
     gone = []
