@@ -337,6 +337,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(scenes, tmp_path, 
 # --- what is kept
 
 
+@pytest.mark.slow
 def test_whenever_it_is_stopped_the_best_so_far_lies_there_and_can_be_used(scenes, tmp_path):
     assert best_so_far(tmp_path / "nowhere") is None
     job = finetune(BASE, scenes[:2], scenes[2:3], QUICK, tmp_path)
