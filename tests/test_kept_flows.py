@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,11 +37,13 @@ def test_moving_a_threshold_changes_the_cells_without_storing_anything(searched)
 
 def test_the_flows_outlive_the_session(searched):
     work, image_id = searched
+    found = kept_flows.recall(work, image_id, STATED)
+    kept_flows.keep(work, image_id, replace(found, error_unit=1.5), STATED)
     same = drive(kept_flows.rethreshold(work, image_id))
     kept_flows._memory.clear()
     again = drive(kept_flows.rethreshold(work, image_id))
     assert np.array_equal(same.labels, again.labels)
-    assert again.diameter == same.diameter
+    assert (again.diameter, again.error_unit) == (same.diameter, 1.5)
 
 
 def test_flows_of_another_picture_model_or_diameter_are_not_used(searched):

@@ -46,6 +46,7 @@ def card(weights: Path, figures: list[dict[str, Any]], args: argparse.Namespace,
             "cells_shown_at_px": round(network.diam_mean, 1),
             "channels": network.design.channels,
             "answers": "foreground" if area else "flows and cell probability",
+            **({} if area else {"error_unit": args.error_unit}),
         },
         "licence": "CC0-1.0",
         "data": "2018 Data Science Bowl stage 1 (BBBC038): 506 images of 213 mosaics, corrected masks of "
@@ -57,7 +58,8 @@ def card(weights: Path, figures: list[dict[str, Any]], args: argparse.Namespace,
         "Methods 18, 100–106 (2021). doi:10.1038/s41592-020-01018-x",
         "split": f"by mosaic: {counts[0]} images for training, {counts[1]} held out "
         "(training/starter_validation_ids.json), of which none chose a step or a setting; the weights are the last "
-        "of a run, and that runs were prolonged was decided after their figures had been seen",
+        "of a run, and that runs were prolonged was decided after their figures had been seen"
+        + ("" if area else "; the unit of its flow errors was chosen on images of the training part"),
         "seeds": [0],
         "processor_minutes": args.minutes,
         "hardware": "1 thread of a shared CPU",
@@ -76,6 +78,7 @@ def main() -> None:
     ask.add_argument("--data", type=Path, default=tiles.data_folder(), help="the DSB2018 folder")
     ask.add_argument("--minutes", type=float, help="of the processor that the training took")
     ask.add_argument("--steps", type=int)
+    ask.add_argument("--error-unit", type=float, default=1.0, help="see calibrate_unetpp.py")
     ask.add_argument("--lineage", default="trained from nothing", help="what the weights were started from")
     args = ask.parse_args()
     figures = json.loads(args.figures.read_text().splitlines()[-1]) if args.figures else []

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -33,6 +32,7 @@ ON_DISK = 20
 """Images whose flows stay in the cache folder."""
 
 _ARRAYS = ("flow", "cell_probability", "flow_error")
+_NUMBERS = ("diameter", "inverted", "error_unit")
 _LOOK = ("engine", "model", "source", "channel", "second_channel", "diameter", "polarity", "quality")
 
 _memory: WeakKeyDictionary[Session, OrderedDict[int, tuple[dict[str, Any], Segmentation]]] = WeakKeyDictionary()
@@ -102,7 +102,7 @@ def _file(session: Session, image_id: int) -> Path:
 
 
 def _write(file: Path, key: dict[str, Any], found: Segmentation) -> None:
-    about = json.dumps({"key": key, "diameter": found.diameter, "inverted": found.inverted})
+    about = json.dumps({"key": key, **{name: getattr(found, name) for name in _NUMBERS}})
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(found, name) for name in _ARRAYS}
@@ -118,9 +118,9 @@ def _read(file: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any] | None, Se
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             about = json.loads(str(stored["about"]))
+            numbers = {name: about[name] for name in _NUMBERS}
             arrays = {name: stored[name] for name in _ARRAYS}
     except DAMAGED:
         return None, None
     labels = np.zeros(shape, np.int32)
-    found = Segmentation(labels, about["diameter"], about["inverted"], np.zeros(1, np.float32))
-    return about["key"], replace(found, **arrays)
+    return about["key"], Segmentation(labels, **numbers, **arrays)

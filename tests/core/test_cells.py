@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,10 +159,12 @@ def test_without_decisions_the_proposal_is_taken_as_it_is(discs):
 def test_a_table_after_many_changes_is_as_if_made_at_once(rng, discs):
     """Tables share columns with the tables before them; what is remembered of a column goes with it."""
     rows = _table(discs((60, 60), [(15, 15, 5), (15, 45, 5), (45, 15, 5), (45, 45, 5)])).frame
-    table, expected = CellTable(rows), rows.copy()
-    for _ in range(60):
-        before, seen = table, table.frame.copy()
+    past = [(CellTable(rows), rows.copy())]
+    for number in range(120):
+        table, expected = past[max(0, len(past) - int(rng.integers(1, 4)))]  # sometimes on from an older one
         ids = np.sort(rng.choice(8, int(rng.integers(1, 3)), replace=False)) + 1
+        if rng.random() < 0.5:
+            ids += 10 * (number + 1)  # behind all that are there
         if rng.random() < 0.3:
             table, expected = table.without(ids), expected.drop(index=ids, errors="ignore")
         else:
@@ -169,13 +173,25 @@ def test_a_table_after_many_changes_is_as_if_made_at_once(rng, discs):
             new["image"], new["score"] = rng.integers(1, 4, len(ids)), rng.choice([np.nan, 0.5], len(ids))
             table = table.with_rows(new)
             expected = pd.concat([expected.drop(index=ids, errors="ignore"), new]).sort_index()
-        pd.testing.assert_frame_equal(before.frame, seen)
+        past.append((table, expected))
         pd.testing.assert_frame_equal(table.frame, expected)
         numbers, words = table.coded("verdict")
         assert [words[number] for number in numbers] == expected["verdict"].tolist()
         assert set(words) == set(expected["verdict"])
         assert np.array_equal(table.where("verdict", "rejected"), expected["verdict"] == "rejected")
         assert all(table.of_image(image).equals(expected[expected["image"] == image]) for image in (1, 2, 3))
+    for table, expected in past:
+        pd.testing.assert_frame_equal(table.frame, expected)
+
+
+def test_cells_are_put_behind_those_that_are_there_without_copying_them(discs):
+    rows = _table(discs((50, 50), [(20, 20, 5), (40, 40, 5)])).frame
+    tables = [CellTable(rows)]
+    for number in range(1, 40):
+        tables.append(tables[-1].with_rows(rows.set_index(rows.index + 2 * number)))
+    shared = [np.shares_memory(one.frame["area"], two.frame["area"]) for one, two in pairwise(tables)]
+    assert sum(not each for each in shared) < 12
+    assert [len(table) for table in tables] == [2 * number for number in range(1, 41)]
 
 
 def test_a_verdict_copies_one_column(discs):

@@ -190,6 +190,31 @@ def test_a_new_network_learns_dark_cells_and_looks_for_dark_ones_since_its_card_
     assert evaluate(bright.labels, seen.labels).ap[0.5] < 0.5
 
 
+def test_flow_errors_are_told_in_the_unit_of_the_card_and_a_network_that_learns_on_keeps_it(dark, tmp_path):
+    folder, made = tmp_path / "mine", dark[1]
+    folder.mkdir()
+    (folder / "weights.pth").write_bytes((dark[0] / "weights.pth").read_bytes())
+    params = looks(folder, "unetpp", diameter=made.diameter, polarity="dark", flow_threshold=0)
+
+    def search(unit):
+        (folder / "card.json").write_text(json.dumps({"engine": "unetpp", "preprocessing": {"error_unit": unit}}))
+        return drive(segment_image(example(22, dark=True).image, params))
+
+    plain, told, nonsense = search(1), search(2.0), search("much")
+    assert np.array_equal(plain.labels, told.labels)
+    assert plain.flow_error[1:].min() > 0
+    assert np.allclose(told.flow_error, plain.flow_error / 2)
+    assert np.array_equal(nonsense.flow_error, plain.flow_error)
+    middle = float(np.median(plain.flow_error[1:]))
+    fewer = rethreshold(told, params.model_copy(update={"flow_threshold": middle / 2}))
+    assert 0 < fewer.count < plain.count
+    strict = rethreshold(plain, params.model_copy(update={"flow_threshold": middle}))
+    assert np.array_equal(fewer.labels, strict.labels)
+    search(2.0)
+    again = taught(tmp_path / "again", folder / "weights.pth", "unetpp", dark=True, epochs=1, images_per_epoch=1)
+    assert again.details["preprocessing"]["error_unit"] == 2.0
+
+
 def test_thresholds_move_without_the_network_and_a_fast_look_finds_cells_too(dark, monkeypatch):
     folder, made = dark
     seen = example(21, dark=True)

@@ -72,6 +72,18 @@ def test_an_image_without_cells_has_empty_labels(project):
     assert not labels.any()
 
 
+def test_ids_that_no_change_used_are_given_again_after_a_crash(filled):
+    used = filled.cells().frame.index.max()
+    first = filled.reserve_cell_ids(3).tolist()
+    assert filled.reserve_cell_ids(2).tolist() == [first[-1] + 1, first[-1] + 2]
+    again = _reopened(filled)
+    assert again.reserve_cell_ids(3).tolist() == first == list(range(used + 1, used + 4))
+    again.write(Change(settings={"x": 1}))
+    last = _reopened(again)
+    assert last.reserve_cell_ids(1)[0] == first[-1] + 1
+    last.close()
+
+
 def test_ids_are_never_used_again(filled):
     ids = set(filled.cells().frame.index)
     filled.write(Change(removed=tuple(ids)))

@@ -111,6 +111,7 @@ class CellTable:
         self._frame = frame
         self._places: dict[int, NDArray[np.intp]] | None = None
         self._coded: dict[str, Coded] = {}
+        self._room: _Room | None = None
 
     @classmethod
     def _of(cls, columns: Mapping[str, NDArray[Any]], index: pd.Index[Any]) -> CellTable:
@@ -118,7 +119,7 @@ class CellTable:
         made = cls.__new__(cls)
         # One block for each column: those that a change leaves alone are shared with the table before.
         made._frame = pd.DataFrame(dict(columns), index=index, copy=False)
-        made._places, made._coded = None, {}
+        made._places, made._coded, made._room = None, {}, None
         return made
 
     @property
@@ -167,6 +168,8 @@ class CellTable:
     def with_rows(self, rows: pd.DataFrame) -> CellTable:
         """A table with these rows added, or put in the place of rows of the same id."""
         new = CellTable(rows).frame
+        if len(self) and len(new) and self._is_before(new.index):
+            return self._appended(new)
         at = self._frame.index.get_indexer(new.index)
         if len(self) and (at >= 0).all():
             return self._replaced(new, at)
@@ -181,13 +184,37 @@ class CellTable:
 
     def without(self, ids: Iterable[int]) -> CellTable:
         """A table without these cells; ids that are not in it are no error."""
-        at = self._frame.index.get_indexer(pd.Index(list(ids), dtype="int64"))
+        gone = list(ids)
+        if not gone:
+            return self
+        at = self._frame.index.get_indexer(pd.Index(gone, dtype="int64"))
         if not (at >= 0).any():
             return self
         kept = np.ones(len(self), bool)
         kept[at[at >= 0]] = False
         columns = {name: self._frame[name].to_numpy()[kept] for name in COLUMNS}
         return CellTable._of(columns, self._frame.index[kept])
+
+    def _is_before(self, ids: pd.Index[Any]) -> bool:
+        """Whether these ids can simply follow those that are there; far quicker than looking each of them up."""
+        mine = self._frame.index
+        return bool(mine[-1] < ids[0]) and mine.is_monotonic_increasing and ids.is_monotonic_increasing
+
+    def _appended(self, new: pd.DataFrame) -> CellTable:
+        """With new cells at the end; written where there is room, so that 10,000 images cost no more each than ten."""
+        count, total = len(self), len(self) + len(new)
+        room = self._room
+        if room is None or room.used != count or room.size < total:
+            room = _Room(self._frame, total + total // 2)
+        room.fill(new)
+        made = CellTable._of({name: column[:total] for name, column in room.columns.items()}, room.index)
+        made._room = room
+        if self._places is not None:
+            made._places = dict(self._places)
+            for image, at in _places(new["image"].to_numpy()).items():
+                before = made._places.get(image, np.empty(0, np.intp))
+                made._places[image] = np.concatenate([before, count + at])
+        return made
 
     def _replaced(self, new: pd.DataFrame, at: NDArray[np.intp]) -> CellTable:
         """The same cells, some with other values. Only columns that change are copied: a verdict on one of 500,000
@@ -208,6 +235,38 @@ class CellTable:
                 numbers[at] = [words.index(word) for word in given]
             made._coded[name] = numbers, words
         return made
+
+
+class _Room:
+    """Columns with room for more cells. Tables share what they have in common: each sees its own length of it.
+
+    Only the table that was the last to be appended to may write behind its end: ``used`` is then its length.
+    """
+
+    def __init__(self, frame: pd.DataFrame, size: int) -> None:
+        self.size, self.used = size, len(frame)
+        self.ids = _longer(frame.index.to_numpy(), size)
+        self.columns = {name: _longer(frame[name].to_numpy(), size) for name in COLUMNS}
+
+    @property
+    def index(self) -> pd.Index[Any]:
+        """Ids of the cells that are in it."""
+        made: pd.Index[Any] = pd.Index(self.ids[: self.used], name="cell_id")
+        return made
+
+    def fill(self, new: pd.DataFrame) -> None:
+        """Put rows behind those that are there."""
+        free = slice(self.used, self.used + len(new))
+        self.ids[free] = new.index.to_numpy()
+        for name, column in self.columns.items():
+            column[free] = new[name].to_numpy()
+        self.used = free.stop
+
+
+def _longer(column: NDArray[Any], size: int) -> NDArray[Any]:
+    made = np.empty(size, column.dtype)
+    made[: len(column)] = column
+    return made
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:

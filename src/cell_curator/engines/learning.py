@@ -247,6 +247,7 @@ class _Run:
             flow_error=nothing,
             flow=answer[:-1],
             cell_probability=answer[-1],
+            error_unit=self.net.error_unit,
         )
         labels = np.zeros(view.shape, dtype=np.int32)
         labels[view.window] = outline(raw, SegmentParameters()).labels

@@ -97,7 +97,7 @@ def _outline_block(
     flow = result.flow[:, rows, cols].astype(np.float32)
     probability = result.cell_probability[rows, cols].astype(np.float32)
     cells = find_cells(flow, probability > params.cellprob_threshold)
-    errors = flow_errors(cells, flow)
+    errors = flow_errors(cells, flow) / np.float32(result.error_unit)
     doubtful = errors > (params.flow_threshold or np.inf)
     kept = np.where(doubtful[cells], 0, cells).astype(np.int32) if doubtful.any() else cells
     labels = to_image(kept, flow, probability, params.cellprob_threshold, ys, xs)

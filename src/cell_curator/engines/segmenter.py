@@ -111,7 +111,7 @@ class Segmentation:
     inverted
         Whether the image was inverted for the network (dark cells on a bright ground).
     flow_error
-        ``(n + 1,)`` float32 by label; entry 0 is 0. Higher: the shape is less certain.
+        ``(n + 1,)`` float32 by label, in units of ``error_unit``; entry 0 is 0. Higher: the shape is less certain.
     flow, cell_probability
         ``(2, y, x)`` and ``(y, x)`` float16 at the size that the network saw; flow in px per step,
         probability as a logit. Empty where there was nothing to look at.
@@ -120,6 +120,9 @@ class Segmentation:
     place
         The part of the image that was looked at, or None for all of it. Flow and probability are of this
         part, labels of the whole image.
+    error_unit
+        By how much more than Cellpose's the flows of this network disagree with cells that it has right. Errors
+        are told in this unit, so that one tolerance means the same for all networks.
     """
 
     labels: NDArray[np.int32]
@@ -130,6 +133,7 @@ class Segmentation:
     cell_probability: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
     notes: tuple[str, ...] = ()
     place: Place | None = None
+    error_unit: float = 1.0
 
     @property
     def count(self) -> int:

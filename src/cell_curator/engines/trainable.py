@@ -47,6 +47,8 @@ class Trainable:
         flow x and cell probability ``(N, 3, side, side)``.
     loss
         Of target, answer and counts, as `loss.masked_loss`.
+    error_unit
+        Of its flow errors, see `Segmentation`.
     """
 
     engine: str
@@ -58,6 +60,7 @@ class Trainable:
     side: int | None = None
     answers: Callable[[Any, Tensor], Tensor] = last_planes
     loss: Callable[[Tensor, Tensor, Tensor, CellLoss], Tensor] = masked_loss
+    error_unit: float = 1.0
 
     def answer(self, planes: NDArray[np.float32]) -> Tensor:
         """What the network says of a batch, in float32."""

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,12 +205,15 @@ class LabelStore:
         """Drop all other revisions of the images in ``current`` (id → revision) and leftovers of crashes."""
         if not self._labels.is_dir():
             return
-        for entry in self._labels.iterdir():
-            match = _NAME.fullmatch(entry.name)
+        names = []
+        for name in os.listdir(self._labels):
+            match = _NAME.fullmatch(name)
             stale = match and int(match[1]) in current and int(match[2]) != current[int(match[1])]
-            if stale or entry.name.startswith(".writing-"):
-                shutil.rmtree(entry, ignore_errors=True)
-        self._list()
+            if stale or name.startswith(".writing-"):
+                shutil.rmtree(self._labels / name, ignore_errors=True)
+            elif match:
+                names.append(name)
+        self._list(names)
 
     def _prepare(self) -> None:
         if not self._labels.is_dir():
@@ -219,13 +222,13 @@ class LabelStore:
             zarr.open_group(self._folder, mode="a", zarr_format=3)
             zarr.open_group(self._labels, mode="a", zarr_format=3)
 
-    def _list(self) -> None:
+    def _list(self, names: Iterable[str]) -> None:
         """Name the label images in the group's metadata, where other readers look for them."""
-        names = sorted(entry.name for entry in self._labels.iterdir() if _NAME.fullmatch(entry.name))
-        meta = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": {"version": _NGFF, "labels": names}}}
+        said = {"version": _NGFF, "labels": sorted(names)}
+        meta = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": said}}
         temporary = self._labels / ".zarr.json.part"
         with suppress(OSError):  # a full disk; what is stored is stored, and the list is made again with the next write
-            temporary.write_text(json.dumps(meta, indent=2))
+            temporary.write_text(json.dumps(meta))
             os.replace(temporary, self._labels / "zarr.json")
 
 

@@ -100,6 +100,7 @@ class Project:
         self._connection = connection
         self._lock = threading.RLock()
         self._labels = LabelStore(folder / "labels.zarr")
+        self._next_cell_id: int | None = None  # of those that are reserved
 
     # ------------------------------------------------------------------ opening
 
@@ -206,6 +207,12 @@ class Project:
             rows = self._connection.execute("SELECT * FROM images ORDER BY image_id").fetchall()
             return tuple(image_from_row(row) for row in rows)
 
+    def _image(self, image_id: int) -> ImageRecord:
+        row = self._connection.execute("SELECT * FROM images WHERE image_id = ?", (image_id,)).fetchone()
+        if row is None:
+            raise KeyError(image_id)
+        return image_from_row(row)
+
     def cells(self) -> CellTable:
         """The table of cells."""
         with self._reading():
@@ -290,11 +297,18 @@ class Project:
     # ------------------------------------------------------------------ writing
 
     def reserve_cell_ids(self, count: int) -> NDArray[np.int64]:
-        """``count`` ids that no cell ever had."""
+        """``count`` ids that no cell ever had.
+
+        Noted on the disk with the next change, and not before: a run that was killed in between gives the same ids
+        when it goes on as one that was never stopped.
+        """
         self.require_writable()
-        with self._lock, storage_errors(self.folder), self._connection:
-            first = int(self._connection.execute("SELECT value FROM meta WHERE key = 'next_cell_id'").fetchone()[0])
-            self._connection.execute("UPDATE meta SET value = ? WHERE key = 'next_cell_id'", (str(first + count),))
+        with self._lock, storage_errors(self.folder):
+            if self._next_cell_id is None:
+                row = self._connection.execute("SELECT value FROM meta WHERE key = 'next_cell_id'").fetchone()
+                self._next_cell_id = int(row[0])
+            first = self._next_cell_id
+            self._next_cell_id += count
         return np.arange(first, first + count, dtype=np.int64)
 
     def write(self, change: Change) -> tuple[ImageRecord, ...]:
@@ -308,12 +322,11 @@ class Project:
         self.require_writable()
         with self._lock, storage_errors(self.folder):
             images = {record.image_id: record for record in change.images}
-            known = {record.image_id: record for record in self.images()} if change.labels else {}
             for image_id, labels in change.labels.items():
-                record = images.get(image_id) or known[image_id]
-                revision = known[image_id].labels_revision + 1
+                known = self._image(image_id)
+                revision = known.labels_revision + 1
                 self._labels.write(image_id, revision, labels)
-                images[image_id] = replace(record, labels_revision=revision)
+                images[image_id] = replace(images.get(image_id, known), labels_revision=revision)
             with self._connection:
                 self._write_rows(change, tuple(images.values()))
             if change.labels:
@@ -348,6 +361,8 @@ class Project:
                 "INSERT INTO clusterings (time, embedding_id, detail) VALUES (?, ?, ?)",
                 (now(), newest, detail),
             )
+        if self._next_cell_id is not None:
+            execute("UPDATE meta SET value = ? WHERE key = 'next_cell_id'", (str(self._next_cell_id),))
         if change.action:
             execute(
                 "INSERT INTO journal (time, user, action, detail) VALUES (?, ?, ?, ?)",

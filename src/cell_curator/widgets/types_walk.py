@@ -58,25 +58,30 @@ class LeastSure(QWidget):
     def go_on(self) -> None:
         """After a correction, which takes the cell out of those told: the next one has its place."""
         session = self._bench.session
-        if session is not None and self._at != _NOWHERE and told_cells(session):
+        if session is not None and self._at != _NOWHERE and how_many_told(session):
             self.step(0)
 
     def show_session(self, session: Session) -> None:
         """Say what is known of the chosen cell, else how many there are to go through."""
-        cells, chosen = told_cells(session), session.selection.ids
+        told, chosen = how_many_told(session), session.selection.ids
         cell = next(iter(chosen)) if len(chosen) == 1 else None
         if cell is None or cell not in session.cells:
-            self.about.set_text(f"{len(cells):,} cells told" if cells else "")
+            self.about.set_text(f"{told:,} cells told" if told else "")
         else:
             row = session.row(cell)
             sure = row["type_probability"]
             how = "typed by you" if sure != sure else f"{100 * sure:.0f} % sure"
             self.about.set_text(f"{row['cell_type']}, {how}" if row["cell_type"] else "no type")
         for button in (self.previous, self.next):
-            button.setEnabled(bool(cells))
+            button.setEnabled(told > 0)
 
 
 def told_cells(session: Session) -> list[int]:
     """Cells whose type a model told, the least sure first."""
     sure = session.cells.frame["type_probability"].dropna().sort_values(kind="stable")
     return [int(cell) for cell in sure.index]
+
+
+def how_many_told(session: Session) -> int:
+    """Number of those cells."""
+    return int(session.cells.frame["type_probability"].notna().sum())

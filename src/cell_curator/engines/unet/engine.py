@@ -58,7 +58,7 @@ class UNet:
             If the model cannot be found or read, is of another architecture, knows fewer channels, or the
             diameter is far too small for the size of the image.
         """
-        from cell_curator.engines.unet.model import checked, depth_of, load, preprocessing
+        from cell_curator.engines.unet.model import checked, depth_of, error_unit, load, preprocessing
 
         yield Progress(0.0, "loading the model")
         weights = yield from scaled(fetch(self._model(params), engine=self.name), 0.0, 0.02)
@@ -91,6 +91,7 @@ class UNet:
             flow_error=np.zeros(1, dtype=np.float32),
             flow=answer[:-1],
             cell_probability=answer[-1],
+            error_unit=error_unit(weights),
         )
         return outline(raw, params)
 
@@ -112,7 +113,7 @@ class UNet:
         from cell_curator.engines.learning import learn
         from cell_curator.engines.trainable import Trainable
         from cell_curator.engines.training_material import gather
-        from cell_curator.engines.unet.model import checked, read
+        from cell_curator.engines.unet.model import checked, error_unit, read
         from cell_curator.engines.unet.networks import FOREGROUND
         from cell_curator.engines.unet.training import all_heads, deep_loss, prepared_as
 
@@ -125,7 +126,8 @@ class UNet:
         network.module.diam_labels.fill_(material.diameter)
         if not params.rescale:
             network.module.diam_mean.fill_(material.diameter)
-        details = {**material.details, "preprocessing": prepared_as(network, material, params)}
+        unit = error_unit(base)
+        details = {**material.details, "preprocessing": {**prepared_as(network, material, params), "error_unit": unit}}
         net = Trainable(
             self.name,
             base,
@@ -135,6 +137,7 @@ class UNet:
             network.predict,
             answers=all_heads,
             loss=partial(deep_loss, outputs=network.design.outputs),
+            error_unit=unit,
         )
         return (yield from learn(net, replace(material, details=details), params, folder, resume))
 

@@ -195,6 +195,12 @@ def preprocessing(weights: Path) -> dict[str, Any]:
     return dict(said) if isinstance(said, dict) else {}
 
 
+def error_unit(weights: Path) -> float:
+    """In which unit its flow errors are told, see `Segmentation`; 1 where its card is silent."""
+    said = preprocessing(weights).get("error_unit")
+    return float(said) if isinstance(said, int | float) and said > 0 else 1.0
+
+
 def depth_of(quality: str) -> int:
     """The deepest head for a look of this quality: all of them for ``"accurate"``."""
     return EARLY if quality == "fast" else DEPTH
