@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -197,7 +198,8 @@ class Session:
         return self._cells.frame.index.to_numpy()[self._counting()]
 
     def _counting(self) -> NDArray[np.bool_]:
-        return counts(self._cells.frame, self.get(CleanParameters)).to_numpy()
+        given = partial(self._cells.where, "verdict")
+        return counts(self._cells.frame, self.get(CleanParameters), given).to_numpy()
 
     def get(self, model: type[P]) -> P:
         """This project's parameters of one kind."""

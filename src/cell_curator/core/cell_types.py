@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
+from cell_curator.core.cells import Coded
 from cell_curator.core.colors import RGB, cluster_color
 from cell_curator.core.parameters import Parameters
 
@@ -61,9 +62,13 @@ def known_types(frame: pd.DataFrame, source: Source) -> pd.Series[str]:
     return frame["condition"] if source == "conditions" else frame["cell_type"].where(by_hand(frame), "")
 
 
-def tally(frame: pd.DataFrame, types: CellTypes) -> pd.DataFrame:
-    """How many cells are of each type: index type, columns ``by_hand`` and ``predicted``; ``""`` for none, last."""
-    place, known = pd.factorize(frame["cell_type"].to_numpy())
+def tally(frame: pd.DataFrame, types: CellTypes, coded: Coded | None = None) -> pd.DataFrame:
+    """How many cells are of each type: index type, columns ``by_hand`` and ``predicted``; ``""`` for none, last.
+
+    ``coded``: the types of the rows as numbers, where they are at hand, see `cells.CellTable.coded`.
+    """
+    place, words = coded or pd.factorize(frame["cell_type"].to_numpy())
+    known = np.array(words, object)
     names = [*types.with_names(*sorted(set(known) - {""})).names, ""]
     hand = (known != "")[place] & frame["type_probability"].isna().to_numpy()  # as `by_hand`, without comparing texts
     counts = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cell_curator.core.outliers import FLAGGED, OutlierParameters, suspicions
 from cell_curator.core.parameters import Parameters, parameter
@@ -50,7 +52,9 @@ _STEPS = (
 """Which suspicions each step of the funnel answers to; what is left over is taken by the last step."""
 
 
-def counts(frame: pd.DataFrame, params: CleanParameters | None = None) -> pd.Series[bool]:
+def counts(
+    frame: pd.DataFrame, params: CleanParameters | None = None, given: Callable[[str], NDArray[np.bool_]] | None = None
+) -> pd.Series[bool]:
     """Whether each cell counts.
 
     A cell that a person accepted, edited or locked always does, a rejected one never. One that nobody
@@ -60,12 +64,16 @@ def counts(frame: pd.DataFrame, params: CleanParameters | None = None) -> pd.Ser
     ----------
     frame
         Rows of a `cells.CellTable`.
+    given
+        Which rows have a verdict, where that is known without comparing texts, see `cells.CellTable.where`.
     """
     params = params or CleanParameters()
-    kept = frame["verdict"] != "rejected"
+    given = given or (lambda verdict: (frame["verdict"] == verdict).to_numpy())
+    kept = ~given("rejected")
     if params.leave_out:
-        kept &= frame["verdict"].isin(DECIDED) | ~(frame["score"] >= params.threshold)
-    return kept
+        decided = np.logical_or.reduce([given(verdict) for verdict in DECIDED])
+        kept &= decided | ~(frame["score"].to_numpy(np.float64) >= params.threshold)
+    return pd.Series(kept, frame.index)
 
 
 def funnel(

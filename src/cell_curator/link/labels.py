@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.cell_types import CellTypes
-from cell_curator.link.colors import TYPE, color_cells
+from cell_curator.link.colors import RGBA, TYPE, color_cells
 from cell_curator.link.image import pyramid
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class LabelsBinder:
         self._image_id: int | None = None
         self._stroke = False
         self._writing = False
+        self._given: Any = None  # colormap, as the layer has it, and what it was made of
+        self._shown: tuple[bytes, bytes] | None = None
         self.layer: Labels | None = None
         self.color_by = EACH
 
@@ -134,19 +136,25 @@ class LabelsBinder:
         from napari.utils.colormaps import DirectLabelColormap, label_colormap
 
         if self.color_by != EACH:
-            self._set_colormap(DirectLabelColormap(color_dict=self._color_table(self._image_id)))
+            labels, colors = self._colors(self._image_id)
+            shown = labels.tobytes(), colors.tobytes()
+            if self.layer.colormap is self._given and shown == self._shown:  # napari takes 40 ms to find out for itself
+                return
+            table: dict[int | None, Any] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
+            table.update(zip(labels.tolist(), colors, strict=True))
+            self._set_colormap(DirectLabelColormap(color_dict=table))
+            self._given, self._shown = self.layer.colormap, shown
         elif isinstance(self.layer.colormap, DirectLabelColormap):
             self._set_colormap(label_colormap())
 
-    def _color_table(self, image_id: int) -> dict[int | None, Any]:
+    def _colors(self, image_id: int) -> tuple[NDArray[np.int64], RGBA]:
+        """Labels of the cells of an image, and the colour of each ``(N, 4)``."""
         here = self._session.cells.of_image(image_id)
         # What is ranked over all cells needs them all.
         frame = here if self.color_by in _OF_EACH else self._session.cells.frame
-        table: dict[int | None, Any] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
         types = self._session.get(CellTypes)
         colors = color_cells(frame, self.color_by, types)[frame.index.get_indexer(here.index)]
-        table.update(zip(here["label"].tolist(), colors, strict=True))
-        return table
+        return here["label"].to_numpy(), colors
 
     def _set_colormap(self, colormap: Any) -> None:
         # napari announces the selected label with every new colormap; nobody chose it.

@@ -178,12 +178,13 @@ def cluster_shares(cells: CellTable) -> pd.DataFrame:
         each condition; a row's percentages add up to 100.
     """
     counted = ~cells.where("verdict", "rejected")
-    row, clusters = pd.factorize(cells.frame["cluster"].to_numpy()[counted], sort=True)
+    row = cells.frame["cluster"].to_numpy()[counted] + 1  # -1: in none
     column, names = cells.coded("condition")
+    clusters = range(-1, int(row.max(initial=0)))
     # as pandas.crosstab, which takes 0.2 s of 500,000 cells
     numbers = np.bincount(row * len(names) + column[counted], minlength=len(clusters) * len(names))
     table = pd.DataFrame(numbers.reshape(len(clusters), len(names)), pd.Index(clusters, name="cluster"), names)
-    table = table.loc[:, table.any()]
+    table = table.loc[table.any(axis=1), table.any()]
     table = table[in_order(table.columns)]
     total = table.sum(axis=1)
     shares = table.div(total.where(total > 0, 1), axis=0) * 100

@@ -185,7 +185,7 @@ class TypesDock(Dock):
         if session is None or not self.isVisible():
             return
         types = session.get(CellTypes)
-        counts = tally(session.cells.frame, types)
+        counts = tally(session.cells.frame, types, session.cells.coded("cell_type"))
         self.list.show_types(types, counts, self._painter.in_hand if self._painter is not None else None)
         self.first.setText(_what_first(session, types, int(counts["by_hand"].sum())))
         self.undo.setEnabled(bool(session.history.undo_text))
