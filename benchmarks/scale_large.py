@@ -6,7 +6,7 @@ The mosaic is put together of synthetic scenes of known truth, as a tiled TIFF. 
 held together at one moment (proportional set size, looked at four times a second). Time: processor seconds of all
 processes, which other programs disturb less than the wall does; the exponent is that of the number of pixels. Cells:
 in parts of 1,536 px, those of the mosaic beside those that the same part gives when it is searched alone and as a
-whole, with the same diameter. With ``--image`` a tiled TIFF or OME-Zarr of your own is searched instead.
+whole, with the same diameter and grey levels. With ``--image`` a tiled TIFF or OME-Zarr of your own is searched.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def measured(path: Path, options: argparse.Namespace) -> dict[str, float]:
     words = [sys.executable, __file__, "--one", str(path), "--workers", str(options.workers)]
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "CELL_CURATOR_LARGE_MPX": "0.5"}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
-    most, done = [0.0], threading.Event()
+    most: dict[str, float] = {}
+    done = threading.Event()
     watch = threading.Thread(target=_watch, args=(process.pid, most, done))
     watch.start()
     said, _ = process.communicate()
@@ -117,20 +118,22 @@ def measured(path: Path, options: argparse.Namespace) -> dict[str, float]:
     watch.join()
     if process.returncode:
         raise SystemExit(process.returncode)
-    return {**json.loads(said.splitlines()[-1]), "gigabytes": most[0]}
+    return {**json.loads(said.splitlines()[-1]), **most}
 
 
-def _watch(pid: int, most: list[float], done: threading.Event) -> None:
+def _watch(pid: int, most: dict[str, float], done: threading.Event) -> None:
+    """What all processes held when they held most, and which part of it the first of them."""
     while not done.wait(0.25):
-        held = 0.0
+        held = []
         try:
             root = psutil.Process(pid)
             for one in (root, *root.children(recursive=True)):
                 with open(f"/proc/{one.pid}/smaps_rollup") as file:
-                    held += sum(int(line.split()[1]) for line in file if line.startswith("Pss:")) * 1024
+                    held.append(sum(int(line.split()[1]) for line in file if line.startswith("Pss:")) * 1024 / 1e9)
         except (psutil.Error, OSError):
             continue
-        most[0] = max(most[0], held / 1e9)
+        if sum(held) > most.get("gigabytes", 0.0):
+            most |= {"gigabytes": sum(held), "of_them_the_project": held[0]}
 
 
 def searched(path: Path, workers: int) -> dict[str, float]:
@@ -192,19 +195,23 @@ def _processor() -> float:
 
 def beside_untiled(session) -> dict[str, float]:
     """Cells in parts of the mosaic, and of the same parts searched alone as a whole."""
+    from cell_curator.core.large import sample
     from cell_curator.core.scores import evaluate
-    from cell_curator.engines.segmenter import SegmentParameters, segment_image
+    from cell_curator.engines.network import PERCENTILES
+    from cell_curator.engines.segmenter import SegmentParameters, runnable
 
     labels, prepared = session.label_view(1), session.prepare(1).image
     side = min(labels.shape)
     part = min(PART, side)
     detail = session.project.journal()["detail"].iloc[-1]
     params = session.get(SegmentParameters).model_copy(update={"diameter": detail["diameter_px"], "polarity": "bright"})
+    engine, grey = runnable(params.engine), [prepared.window(box).ravel() for box in sample(labels.shape)]
+    low, high = np.percentile(np.concatenate(grey), PERCENTILES[0]).astype(np.float32)
     places = sorted({(side - part) * third // 2 for third in range(3)})
     counts, scores = np.zeros(2), []
     for start in places:
         box = (start, start, start + part, start + part)
-        alone = drive(segment_image(prepared.window(box), params)).labels
+        alone = drive(engine.segment(((prepared.window(box) - low) / (high - low))[None], params)).labels
         ours = labels.window(box)
         inner = [_whole_inside(one) for one in (ours, alone)]
         counts += [len(np.unique(one)) - 1 for one in inner]

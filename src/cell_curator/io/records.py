@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from cell_curator.core.cells import COLUMNS
 from cell_curator.core.regions import Region
 
+_ROWS = 4096  # of the table of cells that are plain values at once
+
 
 @dataclass(frozen=True)
 class ImageRecord:
@@ -97,11 +99,13 @@ class Round:
 
 def cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Rows of the table ``cells`` as plain values; SQLite knows no NumPy scalars, and NaN is NULL there."""
-    columns: list[list[Any]] = [frame.index.tolist()]
-    for name in COLUMNS:
-        # NaN alone differs from itself; asking pandas takes 15 ms for a single row.
-        columns.append([None if value != value else value for value in frame[name].tolist()])
-    return zip(*columns, strict=True)
+    for start in range(0, len(frame), _ROWS):  # 80,000 rows at once would be 0.4 GB of plain values
+        some = frame.iloc[start : start + _ROWS]
+        columns: list[list[Any]] = [some.index.tolist()]
+        for name in COLUMNS:
+            # NaN alone differs from itself; asking pandas takes 15 ms for a single row.
+            columns.append([None if value != value else value for value in some[name].tolist()])
+        yield from zip(*columns, strict=True)
 
 
 def image_to_row(record: ImageRecord) -> tuple[Any, ...]:
