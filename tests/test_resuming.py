@@ -147,7 +147,7 @@ def test_what_would_be_done_is_said_and_not_done(session, engine, images, discs)
     assert (plan.to_add, plan.to_search, plan.kept, plan.new_map) == (1, 1, 3, True)
     assert [file.endswith("broken.png") for file, _ in plan.unreadable] == [True]
     assert plan.seconds > 0
-    assert "1 images would be searched" in plan.text
+    assert "1 image would be searched" in plan.text
     assert session.project.journal().equals(before)
     assert engine.searched == 3
     assert foretell(images, None).to_search == 4

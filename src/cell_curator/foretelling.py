@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.io.images import find_images, read_info
 from cell_curator.resuming import map_is_new, to_search
@@ -39,7 +40,8 @@ class Plan:
     def text(self) -> str:
         """The plan in a few lines."""
         new = f" ({self.to_add} of them new)" if self.to_add else ""
-        lines = [f"{self.to_search} images would be searched for cells{new}, {self.kept} are done already"]
+        searched = f"{number_of(self.to_search, 'image')} would be searched for cells{new}"
+        lines = [f"{searched}, {self.kept} are done already"]
         lines += [f"cannot be read: {file}: {reason}" for file, reason in self.unreadable]
         lines.append("the map would be made" if self.new_map else "the map stays as it is")
         return "\n".join((*lines, f"roughly {_duration(self.seconds)}"))

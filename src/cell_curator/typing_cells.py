@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from cell_curator.core.cell_types import CellTypes, by_hand
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 from cell_curator.io.project import Change
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def take_prediction(session: Session, likely: pd.DataFrame, at_least: float, det
     session.put(types.with_names(*(str(name) for name in likely.columns)))
     if len(likely):
         said = {**detail, "cells": int((named != "").sum()), "types": list(likely.columns), "at_least": at_least}
-        title = f"types of {len(likely)} cells"
+        title = f"types of {number_of(len(likely), 'cell')}"
         chances = tuple(sure.where(named != "").tolist())
         session.history.do(_SetTypes(session, tuple(open_to.tolist()), tuple(named), chances, title, said))
     return int((named != "").sum())

@@ -434,9 +434,7 @@ def test_examples_from_which_nothing_can_be_learned_say_so(scenes, tmp_path):
     with pytest.raises(UserError, match="no reviewed cell"):
         learned(tmp_path, [nowhere])
     few = replace(scenes[0], labels=np.where(scenes[0].labels > 3, 0, scenes[0].labels))
-    with pytest.raises(
-        UserError, match=r"no image has the 5 reviewed cells that are asked for \(3 cells in 1 images\)"
-    ):
+    with pytest.raises(UserError, match=r"no image has the 5 reviewed cells that are asked for \(3 cells in 1 image\)"):
         learned(tmp_path, [few])
     small = replace(scenes[0], labels=scenes[0].labels[:50])
     with pytest.raises(UserError, match=r"scene 0: image \(90, 100\), cells \(50, 100\) .* differ in size"):

@@ -14,6 +14,7 @@ from cell_curator.cli.frame import Answer, app, command, follow, table
 from cell_curator.cli.manpower import LIGHT, anywhere, manpower, say_who
 from cell_curator.cli.projects import open_session
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 
 _WRITTEN = "csv, labels, png, cellpose, imagej, geojson, coco, coco-polygons, ome-zarr, anndata"
 _READ = "labels, png, cellpose, imagej, geojson, coco, coco-polygons, ome-zarr, dsb2018"
@@ -109,5 +110,5 @@ def import_(
         "notes": report.notes,
     }
     listing = "\n".join((table(("image", "cells"), list(report.cells.items())), *report.notes))
-    text = f"{listing}\n{total} cells taken over in {len(report.cells)} images{also_failed(report.failed)}"
-    return Answer(data, text, report.failed)
+    taken = f"{number_of(total, 'cell')} taken over in {number_of(len(report.cells), 'image')}"
+    return Answer(data, f"{listing}\n{taken}{also_failed(report.failed)}", report.failed)

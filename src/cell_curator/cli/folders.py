@@ -14,6 +14,7 @@ from cell_curator.cli.frame import Answer, Typed, app, command, follow, table
 from cell_curator.cli.manpower import anywhere, manpower, pieces, say_who
 from cell_curator.core.jobs import UserError
 from cell_curator.core.recipe import DEFAULT, PRESETS, PUBLISHED, Recipe
+from cell_curator.core.words import number_of
 
 Out = Annotated[
     Path, typer.Argument(metavar="OUT", help="Folder for the results; made if missing.", show_default=False)
@@ -40,7 +41,9 @@ def preprocess(
     report = follow(manned(power, count, lambda crew: preprocess_folder(images, out, chosen, crew), say_who))
     _refuse_if_nothing(images, len(report.done), report.failed)
     data = {"out": out, "images": len(report.done), "failed": len(report.failed), "errors": errors(report.failed)}
-    return Answer(data, f"{len(report.done)} images prepared in {out}{also_failed(report.failed)}", report.failed)
+    return Answer(
+        data, f"{number_of(len(report.done), 'image')} prepared in {out}{also_failed(report.failed)}", report.failed
+    )
 
 
 @command(app)
@@ -118,7 +121,8 @@ def segment(
     }
     remarks = [f"{stem}: {note}" for stem in done for note in report.notes[stem]]
     listing = "\n".join((table(("image", "cells", "diameter (px)"), rows), *remarks))
-    return Answer(data, f"{listing}\n{total} cells in {len(done)} images{also_failed(failed)}; labels in {out}", failed)
+    said = f"{number_of(total, 'cell')} in {number_of(len(done), 'image')}"
+    return Answer(data, f"{listing}\n{said}{also_failed(failed)}; labels in {out}", failed)
 
 
 @command(app)

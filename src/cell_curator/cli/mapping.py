@@ -20,6 +20,7 @@ from cell_curator.core.embedding import MapParameters
 from cell_curator.core.jobs import UserError
 from cell_curator.core.patches import PatchParameters
 from cell_curator.core.permutation import p_text
+from cell_curator.core.words import number_of
 from cell_curator.engines.vae import VaeParameters
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def embed(
     }
     done = f", {made.refreshed} of them looked at again" if refresh else ""
     lines = [
-        f"{made.cells} cells in {made.clusters} clusters{done}{also_failed(made.unread)}",
+        f"{number_of(made.cells, 'cell')} in {number_of(made.clusters, 'cluster')}{done}{also_failed(made.unread)}",
         *made.notes,
         "",
         _text(judged),

@@ -28,6 +28,7 @@ from cell_curator.cli.folders import also_failed, errors
 from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow
 from cell_curator.cli.manpower import manpower, say_who
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.engines.volumes import StackParameters
 
@@ -104,8 +105,8 @@ def run(
         }
         images_done = report.segmented.done + report.segmented.kept
         text = (
-            f"{cells} cells in {images_done} images{also_failed(failed)}, {report.flagged} flagged, "
-            f"{data['clusters']} clusters"
+            f"{number_of(cells, 'cell')} in {number_of(images_done, 'image')}{also_failed(failed)}, "
+            f"{report.flagged} flagged, {number_of(data['clusters'], 'cluster')}"
         )
         text = "\n".join((*report.notes, text, f"report: {data['report']}"))
         return Answer(data, text, failed, DONE if images_done else FAILED)
@@ -175,4 +176,7 @@ def repair(project: Project) -> Answer:
     data = {"backup": done.backup, "images": done.images, "cells": done.cells, "notes": done.notes}
     kept = f"; the damaged file is kept as {done.backup.name}" if done.backup else ""
     found = done.notes or (() if done.backup else ("nothing was damaged",))
-    return Answer(data, "\n".join((*found, f"{done.images} images and {done.cells} cells are there{kept}")))
+    return Answer(
+        data,
+        "\n".join((*found, f"{number_of(done.images, 'image')} and {number_of(done.cells, 'cell')} are there{kept}")),
+    )

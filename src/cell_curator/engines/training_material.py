@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, UserError, scaled
+from cell_curator.core.words import number_of
 from cell_curator.engines.cellpose_unet import inverted
 from cell_curator.engines.finetune import TrainParameters
 from cell_curator.engines.network import resize
@@ -127,7 +128,8 @@ def _usable(reviewed: Sequence[Reviewed], fewest: int) -> tuple[list[Reviewed], 
     kept = [one for one in looked_at if len(one.areas) >= fewest]
     if not kept:
         raise UserError(
-            f"no image has the {fewest} reviewed cells that are asked for ({cells} cells in {len(looked_at)} images); "
+            f"no image has the {fewest} reviewed cells that are asked for ({number_of(cells, 'cell')} in "
+            f"{number_of(len(looked_at), 'image')}); "
             "review more cells, or lower “Fewest cells”"
         )
     return kept, [one.name for one in looked_at if len(one.areas) < fewest]

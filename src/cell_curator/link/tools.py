@@ -19,6 +19,7 @@ from psygnal import Signal
 
 from cell_curator.core.edits import counted, labels_in_box, labels_in_polygon
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 from cell_curator.editing import edit
 from cell_curator.link.colors import SELECTED
 from cell_curator.link.geometry import to_data
@@ -283,7 +284,7 @@ class ToolBox:
         rows = self.session.cells.of_image(image_id)
         found = set(rows.index[rows["label"].isin(labels)])
         self.session.selection.set(found | (self.session.selection.ids if shift else frozenset()))
-        self.said.emit(f"{len(self.session.selection.ids)} cells selected")
+        self.said.emit(f"{number_of(len(self.session.selection.ids), 'cell')} selected")
 
     def _redrawn(self, outline: Points) -> list[int]:
         """The cell that an outline is meant for: the one selected under it, or the one that fills most of it."""

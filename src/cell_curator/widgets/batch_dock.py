@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from cell_curator.core.jobs import ItemState, Job, Progress
+from cell_curator.core.words import number_of
 from cell_curator.engines.cluster import Manpower, cores, workers_here
 from cell_curator.widgets.batch_model import BatchModel
 from cell_curator.widgets.controls import Fold
@@ -154,7 +155,7 @@ class BatchDock(Dock):
 
     def _done(self, report: Any) -> str:
         done = getattr(report, "segmented", report)
-        parts = [f"{done.done} images done"]
+        parts = [f"{number_of(done.done, 'image')} done"]
         parts += [f"{done.kept} were done already"] * bool(done.kept)
         if done.failed:
             name, reason = done.failed[0]
@@ -177,7 +178,7 @@ class BatchDock(Dock):
         said = [f"{counts[state]} {state}" for state in ("waiting", "working", "done", "failed") if counts[state]]
         fits = workers_here(total)
         who = f" {fits} workers fit." if fits > 1 else ""
-        self.counts.setText(f"{total} images: {', '.join(said)}.{who}" if total else "")
+        self.counts.setText(f"{number_of(total, 'image')}: {', '.join(said)}.{who}" if total else "")
         self.retry.setVisible(bool(counts["failed"]))
         self.retry.setEnabled(not self.bench.runner.busy)
 

@@ -10,6 +10,7 @@ from typing import Any
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QPushButton, QWidget
 
 from cell_curator.core.jobs import Job
+from cell_curator.core.words import number_of
 from cell_curator.exchange import Exported, Imported, export, import_cells
 from cell_curator.io.formats.registry import WRITTEN
 from cell_curator.widgets.controls import Choice
@@ -79,7 +80,7 @@ class ExchangePanel(QWidget):
             more = f" (and {len(report.failed) - 1} more)" if len(report.failed) > 1 else ""
             self._show_error(f"{name}: {reason}{more}")
         cells = sum(report.cells.values())
-        return f"{cells} cells in {len(report.cells)} images from {report.format.title}"
+        return f"{number_of(cells, 'cell')} in {number_of(len(report.cells), 'image')} from {report.format.title}"
 
 
 def _exported(folder: str, report: Exported) -> str:

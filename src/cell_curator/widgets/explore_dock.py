@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QWidget
 
 from cell_curator import mapping
 from cell_curator.core.patches import PatchParameters
+from cell_curator.core.words import number_of
 from cell_curator.widgets import map_doors
 from cell_curator.widgets.controls import tool_row
 from cell_curator.widgets.dock import Connections, Dock
@@ -211,7 +212,10 @@ class ExploreDock(Dock):
 
     def _mapped(self, report: MapReport) -> str:
         self.learning.show_notes(report.notes)
-        parts = (f"{report.cells} cells on the map in {report.clusters} clusters", *report.notes)
+        parts = (
+            f"{number_of(report.cells, 'cell')} on the map in {number_of(report.clusters, 'cluster')}",
+            *report.notes,
+        )
         return ". ".join(parts)
 
     def _refreshed(self, report: MapReport) -> str:

@@ -17,6 +17,7 @@ from qtpy.QtGui import QIcon, QImage, QPainter, QPixmap
 from cell_curator.adding import title_of
 from cell_curator.core.jobs import UserError
 from cell_curator.core.patches import patch_thumbnail
+from cell_curator.core.words import number_of
 from cell_curator.widgets.runner import Background
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class ImagesModel(QAbstractTableModel):
         size = f"{record.pixel_size_um:.3g} µm per px" if record.pixel_size_um else "pixel size unknown"
         names = f"{channels} channel{'s'[: channels != 1]}: {', '.join(record.channel_names)}"
         cells = self._counts.get(record.image_id, 0)
-        here = f"\n{_PLANES[record.axis]} {record.plane + 1}: {cells} cells" if record.axis else ""
+        here = f"\n{_PLANES[record.axis]} {record.plane + 1}: {number_of(cells, 'cell')}" if record.axis else ""
         note = f"\n{record.note}" if record.note else ""
         return f"{width} × {height} px · {size} · {names}{here}{note}"
 

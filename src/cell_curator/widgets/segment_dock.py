@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 from cell_curator.engines.downloads import fitting
 from cell_curator.engines.segmenter import NOTHING, Segmentation, SegmentParameters, available
 from cell_curator.engines.volumes import StackParameters
@@ -261,7 +262,7 @@ class SegmentDock(Dock):
         if why and not len(rows):
             self.jobs.show_error(why)
             hint = ""
-        return f"{len(rows)} cells{where} in {time.monotonic() - start:.1f} s{typical}{hint}"
+        return f"{number_of(len(rows), 'cell')}{where} in {time.monotonic() - start:.1f} s{typical}{hint}"
 
     def _count(self, *_: Any) -> None:
         session = self.session
@@ -269,7 +270,9 @@ class SegmentDock(Dock):
             return
         here = session.cells.of_image(session.current_image)
         typical = f", typical diameter {_diameter(here):.0f} px" if len(here) else ""
-        self.result.setText(f"This image: {len(here)} cells{typical}. All images: {len(session.cells)} cells.")
+        self.result.setText(
+            f"This image: {number_of(len(here), 'cell')}{typical}. All images: {number_of(len(session.cells), 'cell')}."
+        )
 
     def _edited(self, parameters: SegmentParameters) -> None:
         if self.session is not None:
