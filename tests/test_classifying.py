@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cell_curator.classifying import FOLDER, newest, predict, train
+from cell_curator.classifying import FOLDER, models, newest, predict, predict_again, train
 from cell_curator.cli import app
 from cell_curator.core import type_classifier
 from cell_curator.core.cell_types import CellTypes, by_hand
@@ -278,6 +278,12 @@ def test_the_newest_model_is_taken_up_again(two_kinds):
     assert newest(two_kinds).digest == first.digest
     (two_kinds.folder / FOLDER / f"{first.digest}.json").write_text("{")
     assert newest(two_kinds).digest == second.digest
+    drive(predict_again(two_kinds))
+    assert two_kinds.project.journal()["detail"].iloc[-1]["model"].endswith(f"{second.digest}.json")
+    for file in models(two_kinds):
+        file.unlink()
+    with pytest.raises(UserError, match="no types were learned"):
+        drive(predict_again(two_kinds))
 
 
 def test_a_model_is_written_whole_and_read_back(two_kinds, tmp_path):

@@ -175,7 +175,7 @@ def _random_edit(session, rng):  # noqa: F811
     return True
 
 
-@pytest.mark.parametrize("steps", [50, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [30, pytest.param(400, marks=pytest.mark.slow)])
 def test_random_edits_undo_to_the_start_and_redo_to_the_end(session, rng, steps):  # noqa: F811
     states = [state(session)]
     while len(states) <= steps:

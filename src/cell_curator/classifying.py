@@ -173,10 +173,29 @@ def predict(session: Session, model: TypeModel | PatchModel, at_least: float | N
     return Predicted(count, hand, unsure, tally(session.cells.frame, session.get(CellTypes)), "; ".join(parts))
 
 
+def predict_again(session: Session, at_least: float | None = None) -> Job[Predicted]:
+    """As `predict`, with the model that was learned or used last in the project.
+
+    Raises
+    ------
+    UserError
+        As `predict`, or there is none that can be read.
+    """
+    yield Progress(0.0, "reading the model")
+    model = newest(session)
+    if model is None:
+        raise UserError("no types were learned in this project yet; learn them first")
+    return (yield from predict(session, model, at_least))
+
+
+def models(session: Session) -> list[Path]:
+    """Files of the models of the project, the one learned or used last first."""
+    return sorted((session.folder / FOLDER).glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+
+
 def newest(session: Session) -> TypeModel | PatchModel | None:
     """The model that was learned or used last in the project; None if there is none that can be read."""
-    kept = sorted((session.folder / FOLDER).glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in kept:
+    for file in models(session):
         with suppress(UserError):
             return read_type_model(file)
     return None

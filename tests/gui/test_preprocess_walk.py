@@ -185,7 +185,10 @@ def test_only_what_is_in_view_is_computed_while_the_slider_moves(grooves):
     assert seen.image.shape[1] * seen.scale[1] < width / 2
 
 
-@pytest.mark.parametrize("kind", ["stack", "colour", "dask", "pyramid"])
+@pytest.mark.parametrize(
+    "kind",
+    ["stack", pytest.param("colour", marks=pytest.mark.slow), pytest.param("dask", marks=pytest.mark.slow), "pyramid"],
+)
 def test_without_a_project_any_image_layer_can_be_tried(open_viewer, kind, pictures):
     hand = open_viewer()
     viewer = hand.viewer
@@ -260,7 +263,7 @@ def test_a_volume_is_said_and_the_plane_works_again(open_viewer):
     assert not dock.jobs.error.text()
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 def test_on_a_small_screen_the_sliders_have_room(open_viewer, tmp_path, theme, pictures):
     hand = open_viewer((1280, 800))
     hand.viewer.theme = theme

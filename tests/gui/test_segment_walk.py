@@ -229,7 +229,7 @@ def test_the_list_of_keys_holds_all_keys(open_viewer, pictures):
     assert not hand.docks._keys.isVisible()
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 def test_the_docks_fit_a_small_window(open_viewer, tmp_path, theme, pictures):
     scene = nuclei_on_grooves(3, size=SIDE, count=16)
     (tmp_path / "images").mkdir()

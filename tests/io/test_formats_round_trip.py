@@ -100,12 +100,12 @@ def test_numbers_above_sixteen_bits(form, tmp_path):
         np.testing.assert_array_equal(incoming.labels, labels)
 
 
-_ONE_BY_ONE = (imagej.FORMAT, geojson.FORMAT, coco.FORMAT, coco.POLYGONS)
+_MANY_SECONDS = (imagej.FORMAT, geojson.FORMAT, coco.FORMAT, coco.POLYGONS, ngff.FORMAT, cellpose_seg.FORMAT)
 
 
 @pytest.mark.parametrize(
     "form",
-    [pytest.param(f, marks=pytest.mark.slow if f in _ONE_BY_ONE else ()) for f in WITH_MASKS],
+    [pytest.param(f, marks=pytest.mark.slow if f in _MANY_SECONDS else ()) for f in WITH_MASKS],
     ids=lambda form: form.name,
 )
 def test_more_cells_than_sixteen_bits_can_number(form, tmp_path):

@@ -60,7 +60,6 @@ class TypesDock(Dock):
     )
 
     _painter: TypePainter | None = None
-    _model: TypeModel | PatchModel | None = None
     _before = EACH
 
     def build(self) -> None:
@@ -128,7 +127,6 @@ class TypesDock(Dock):
 
     def opened(self, session: Session, links: Connections) -> None:
         """Show this project's types."""
-        self._model = classifying.newest(session)
         self.walk.begin()
         self.scores.hide()
         self.learning.show_session(session)
@@ -218,8 +216,8 @@ class TypesDock(Dock):
         text, tip = _TELL[self.learning.way]
         self.tell.setText(text)
         self.tell.setToolTip(tip)
-        can_tell = session is not None and (bool(finding_types.models(session)) if finder else self._model is not None)
-        self.tell.setEnabled(can_tell and not busy)
+        learned = finding_types.models if finder else classifying.models
+        self.tell.setEnabled(session is not None and bool(learned(session)) and not busy)
         self.keep.setVisible(finder and session is not None and not busy and finding_types.can_keep(session))
 
     # ------------------------------------------------------------------ names
@@ -295,8 +293,8 @@ class TypesDock(Dock):
             self.run(_LEARNING, partial(classifying.train, session, source), self._learned)
 
     def _learned(self, made: tuple[TypeModel | PatchModel, TypeScores]) -> str:
-        self._model, scores = made
-        return self._show_scores(scores.text, scores, self._model.types)
+        model, scores = made
+        return self._show_scores(scores.text, scores, model.types)
 
     def _finder_learned(self, made: finding_types.Finder) -> str:
         return self._show_scores(made.text, made.scores, made.types)
@@ -324,8 +322,8 @@ class TypesDock(Dock):
             if found:
                 job = partial(finding_types.predict, session, found[0], at_least=self.learning.at_least)
                 self.run("Finding cells and types", job, self._told)
-        elif self._model is not None:
-            job = partial(classifying.predict, session, self._model, self.learning.at_least)
+        elif classifying.models(session):
+            job = partial(classifying.predict_again, session, self.learning.at_least)
             self.run("Telling types", job, self._told)
 
     def _told(self, made: Any) -> str:
