@@ -188,7 +188,11 @@ def _segment_alike(session: Session, chosen: Sequence[ImageRecord], region: Regi
     middle = {planes[0].path: planes[len(planes) // 2].plane for planes in files(session, chosen)}
     first = {record.path: index for index, record in reversed(list(enumerate(chosen)))}
     order = sorted(chosen, key=lambda record: (first[record.path], abs(record.plane - middle[record.path])))
-    before = {record.image_id: sum(r.path == record.path for r in order[:n]) for n, record in enumerate(order)}
+    before: dict[int, int] = {}
+    seen: Counter[Path] = Counter()
+    for record in order:
+        before[record.image_id] = seen[record.path]
+        seen[record.path] += 1
     over: Counter[Path] = Counter()
     last = {record.image_id for record in order[-ON_DISK:]}
 

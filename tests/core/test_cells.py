@@ -52,6 +52,17 @@ def test_a_sharp_cell_has_more_focus_than_a_blurred_one(rng, discs):
     assert focus[1] > 3 * focus[2]
 
 
+def test_no_figure_is_minus_nothing(rng, discs):
+    """SQLite stores -0 as 0; a project that was closed and opened would write another table."""
+    labels = np.zeros((200, 200), np.int32)
+    for number in range(90):
+        y, x = 5 + 20 * (number // 10), 5 + 19 * (number % 10)
+        height, width = rng.integers(1, 12, 2)
+        labels[y : y + height, x : x + width] = number + 1
+    found = measure(labels, rng.random(labels.shape)).select_dtypes("float64").to_numpy()
+    assert not (np.signbit(found) & (found == 0)).any()
+
+
 def test_no_cells_give_an_empty_table_with_all_columns():
     table = measure(np.zeros((5, 5), np.int32), np.zeros((1, 5, 5)))
     assert list(table.columns) == list(MEASURED)

@@ -213,11 +213,9 @@ def _table(
     low, top = levels
     flat = max((_FLAT * (top - low)) ** 2, 1e-12)
     saturated = top if top > low else np.inf
-    table = pd.DataFrame(
-        figures(labels, pictures, there, where, saturated, (flat, flat / 16)),
-        columns=list(FIGURES),
-        index=there.astype(np.int64),
-    )
+    found = figures(labels, pictures, there, where, saturated, (flat, flat / 16))
+    found += 0.0  # -0 becomes 0: SQLite knows no other, and a table read back is to be the same to the byte
+    table = pd.DataFrame(found, columns=list(FIGURES), index=there.astype(np.int64))
     table[["top", "left", "bottom", "right"]] = where
     return _bordering(table.rename_axis("label"), labels.shape)
 

@@ -18,6 +18,7 @@ from cell_curator.engines.segmenter import EngineState, available
 PACKAGES = (
     "napari-cell-curator", "napari", "PyQt6", "numpy", "scikit-image", "scikit-learn", "opencv-python-headless",
     "numba", "pandas", "torch", "torchvision", "monai", "cellpose", "umap-learn", "zarr", "tifffile",
+    "distributed", "pycocotools", "anndata", "bioio",
 )  # fmt: skip
 """Packages whose versions matter."""
 
