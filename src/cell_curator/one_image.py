@@ -23,6 +23,7 @@ from cell_curator.core.measure import measure
 from cell_curator.core.patches import Patches, PatchParameters, cut, stacked
 from cell_curator.core.preprocess import prepare, vote
 from cell_curator.core.recipe import Recipe
+from cell_curator.engines.memory import reuse_memory
 from cell_curator.engines.region import RegionLike
 from cell_curator.engines.segmenter import (
     Segmentation,
@@ -110,6 +111,7 @@ def search(
         Whether what the network answered is given back, too; it is larger than all the rest.
     """
     yield Progress(0.0, "preparing")
+    reuse_memory()
     pixels = read_pixels(path, plane)
     prepared = prepare(pixels, recipe)
     image = source_image(lambda: prepared.image, lambda: pixels, params)

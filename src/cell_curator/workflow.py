@@ -19,6 +19,7 @@ from cell_curator.core.jobs import ALONE, Crew, Hopeless, ItemState, Job, Progre
 from cell_curator.core.outliers import OutlierParameters, score
 from cell_curator.engines.blocks import count
 from cell_curator.engines.cluster import Manpower, manned
+from cell_curator.engines.memory import reuse_memory
 from cell_curator.io.project import Change
 from cell_curator.io.records import ImageRecord
 from cell_curator.mapping import MapReport as MapReport
@@ -52,6 +53,8 @@ def by_crew(
 
     def served(crew: Crew) -> Job[T]:
         session.crew = None if crew is ALONE else crew
+        if crew is ALONE:
+            reuse_memory()
         try:
             return (yield from make())
         finally:

@@ -16,6 +16,7 @@ from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEEP = 1 << 30
+_REUSED = 256 << 20
 _USUAL = 32 << 20
 """Where glibc's own adjustment of the thresholds ends, bytes."""
 
@@ -35,6 +36,18 @@ def kept_memory() -> Iterator[None]:
         library.mallopt(_MMAP_THRESHOLD, _USUAL)
         library.mallopt(_TRIM_THRESHOLD, 2 * _USUAL)
         library.malloc_trim(0)
+
+
+def reuse_memory() -> None:
+    """Let this process keep up to a quarter of a gigabyte of what it freed, from now on, for the next image.
+
+    In a process that holds images and tables beside, glibc handed back and asked again for 40 MB with every image of
+    512² that a U-Net was shown, which took some hundredths of a second.
+    """
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_MMAP_THRESHOLD, _REUSED // 2)
+        library.mallopt(_TRIM_THRESHOLD, _REUSED)
 
 
 def _glibc() -> Any:
