@@ -99,7 +99,7 @@ class Round:
 
 def cell_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Rows of the table ``cells`` as plain values; SQLite knows no NumPy scalars, and NaN is NULL there."""
-    for start in range(0, len(frame), _ROWS):  # 80,000 rows at once would be 0.4 GB of plain values
+    for start in range(0, len(frame), _ROWS):  # a large image has 80,000: five million values
         some = frame.iloc[start : start + _ROWS]
         columns: list[list[Any]] = [some.index.tolist()]
         for name in COLUMNS:

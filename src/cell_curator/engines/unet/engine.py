@@ -73,7 +73,8 @@ class UNet:
                 f"{params.model} learned on {network.design.channels} channel(s) and makes nothing of {len(planes)}; "
                 "set the nucleus channel to -1, or choose a model trained with cytoplasm and nucleus"
             )
-        polarity = params.polarity if params.polarity != "auto" else preprocessing(weights).get("polarity", "auto")
+        prepared = preprocessing(weights)
+        polarity = params.polarity if params.polarity != "auto" else prepared.get("polarity", "auto")
         guess = yield from scaled(_guess(network, planes, params.diameter, polarity), 0.02, 0.4)
         if not guess.diameter:
             return nothing(
@@ -91,7 +92,7 @@ class UNet:
             flow_error=np.zeros(1, dtype=np.float32),
             flow=answer[:-1],
             cell_probability=answer[-1],
-            error_unit=error_unit(weights),
+            error_unit=error_unit(prepared),
         )
         return outline(raw, params)
 
@@ -113,7 +114,7 @@ class UNet:
         from cell_curator.engines.learning import learn
         from cell_curator.engines.trainable import Trainable
         from cell_curator.engines.training_material import gather
-        from cell_curator.engines.unet.model import checked, error_unit, read
+        from cell_curator.engines.unet.model import checked, error_unit, preprocessing, read
         from cell_curator.engines.unet.networks import FOREGROUND
         from cell_curator.engines.unet.training import all_heads, deep_loss, prepared_as
 
@@ -126,7 +127,7 @@ class UNet:
         network.module.diam_labels.fill_(material.diameter)
         if not params.rescale:
             network.module.diam_mean.fill_(material.diameter)
-        unit = error_unit(base)
+        unit = error_unit(preprocessing(base))
         details = {**material.details, "preprocessing": {**prepared_as(network, material, params), "error_unit": unit}}
         net = Trainable(
             self.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -195,9 +196,9 @@ def preprocessing(weights: Path) -> dict[str, Any]:
     return dict(said) if isinstance(said, dict) else {}
 
 
-def error_unit(weights: Path) -> float:
-    """In which unit its flow errors are told, see `Segmentation`; 1 where its card is silent."""
-    said = preprocessing(weights).get("error_unit")
+def error_unit(prepared: Mapping[str, Any]) -> float:
+    """In which unit its flow errors are told, see `Segmentation`, of `preprocessing`; 1 where that is silent."""
+    said = prepared.get("error_unit")
     return float(said) if isinstance(said, int | float) and said > 0 else 1.0
 
 
