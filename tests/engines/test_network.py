@@ -9,7 +9,6 @@ from cell_curator.core.jobs import UserError, drive
 from cell_curator.engines.cards import find_model
 from cell_curator.engines.network import (
     Network,
-    bfloat16_is_faster,
     load_network,
     normalise,
     read_weights,
@@ -53,11 +52,6 @@ def test_float32_and_bfloat16_agree(starter):
     plain, _ = drive(Network(starter.module, 17.0, bfloat16=False).predict(image))
     fast, _ = drive(Network(starter.module, 17.0, bfloat16=True).predict(image))
     assert np.corrcoef(plain.ravel(), fast.ravel())[0, 1] > 0.99
-
-
-def test_the_choice_of_precision_is_made_once_by_the_clock():
-    assert bfloat16_is_faster() is bfloat16_is_faster()
-    assert bfloat16_is_faster.cache_info().misses == 1
 
 
 def test_normalising_maps_percentiles_and_survives_odd_pixels():

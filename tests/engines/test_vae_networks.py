@@ -9,12 +9,12 @@ import torch
 from cell_curator.core.jobs import UserError
 from cell_curator.engines.vae import VaeParameters
 from cell_curator.engines.vae.augmentation import jittered, turned_and_flipped
-from cell_curator.engines.vae.doubling import doubling
 from cell_curator.engines.vae.loss import VaeLoss, kl_of_units, loss, reconstruction_error
 from cell_curator.engines.vae.model import VaeModel, decode, describe, encode, reconstruct
 from cell_curator.engines.vae.network import Network, architecture, build
 from cell_curator.engines.vae.normalising import SLOPE, normalising
 from cell_curator.engines.vae.reading import counterfactual, traversal
+from cell_curator.engines.vae.strided import PAIRED, doubling, first_halving, halving, last_doubling
 
 MODELS = ("vae", "dense", "cvae", "cvae-mixed")
 SMALL = VaeParameters(latent=4, width=4)
@@ -63,7 +63,7 @@ def test_padding_adds_an_empty_margin_and_takes_it_away_again():
 def test_the_last_layer_is_a_transposed_convolution(channels):
     """The same answer and the same gradients as the layer of PyTorch with the same weights."""
     torch.manual_seed(0)
-    ours, plain = doubling(6, channels), torch.nn.ConvTranspose2d(6, channels, 4, stride=2, padding=1)
+    ours, plain = last_doubling(6, channels), torch.nn.ConvTranspose2d(6, channels, 4, stride=2, padding=1)
     plain.load_state_dict(ours.state_dict())
     given = [torch.rand((2, 6, 5, 7)).requires_grad_() for _ in range(2)]
     given[1].data = given[0].data
@@ -106,7 +106,7 @@ def test_layers_of_our_own_in_bfloat16_say_what_pytorch_says(channels, edge):
 def test_quarters_in_bfloat16_are_laid_as_in_float32(channels):
     """The quick way to lay quarters together, forward and back, against PyTorch's."""
     torch.manual_seed(0)
-    layer = doubling(8, channels).to(memory_format=torch.channels_last)
+    layer = last_doubling(8, channels).to(memory_format=torch.channels_last)
     rough = torch.randn((2, 8, 5, 7)).bfloat16().contiguous(memory_format=torch.channels_last)
     pull = torch.randn((2, channels, 10, 14))
     answers = []
@@ -119,6 +119,86 @@ def test_quarters_in_bfloat16_are_laid_as_in_float32(channels):
         answers.append([said.detach(), features.grad.float(), *(weight.grad.clone() for weight in layer.parameters())])
     for one, other in zip(*answers, strict=True):
         torch.testing.assert_close(one, other, rtol=3e-2, atol=3e-2 * float(other.abs().max()))
+
+
+def _answers(layers, picture, pull, quick):
+    """What layers say of a picture in training, its gradient and theirs, in bfloat16 or float32."""
+    layers.train()
+    layers.zero_grad()
+    given = picture.to(torch.bfloat16 if quick else torch.float32, memory_format=torch.channels_last)
+    given.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+        said = layers(given)
+    said.backward(pull.to(said.dtype))
+    return [said.detach().float(), given.grad.float(), *(weight.grad.clone() for weight in layers.parameters())]
+
+
+@pytest.mark.parametrize(("few", "many"), [(3, 8), (16, 32), (PAIRED, 40)])
+@pytest.mark.parametrize("up", [False, True])
+def test_layers_between_which_pictures_lie_in_pairs_stray_no_further_than_those_of_pytorch(few, many, up):
+    """In bfloat16, from the answers and gradients of float32."""
+    torch.manual_seed(0)
+    nn, bend = torch.nn, torch.nn.LeakyReLU(SLOPE)
+    fine, rough = torch.randn((4, few, 12, 16)), torch.randn((4, many, 6, 8))
+    if up:
+        ours = nn.Sequential(*normalising(many), doubling(many, few), *normalising(few))
+        strided = nn.ConvTranspose2d(many, few, 4, 2, 1, bias=False)
+        plain = nn.Sequential(nn.BatchNorm2d(many), bend, strided, nn.BatchNorm2d(few), bend)
+    else:
+        ours = nn.Sequential(*normalising(few, into_pairs=True), halving(few, many), *normalising(many))
+        strided = nn.Conv2d(few, many, 4, 2, 1, bias=False)
+        plain = nn.Sequential(nn.BatchNorm2d(few), bend, strided, nn.BatchNorm2d(many), bend)
+    plain.load_state_dict(ours.state_dict())
+    seen = []
+    ours[2].register_forward_hook(lambda _, given, said: seen.append((said if up else given[0]).shape))
+    shown = (rough, fine) if up else (fine, rough)
+    for layers in (ours, plain):
+        layers.to(memory_format=torch.channels_last)
+    mine, theirs = _answers(ours, *shown, quick=True), _answers(plain, *shown, quick=True)
+    for one, other, exact in zip(mine, theirs, _answers(plain, *shown, quick=False), strict=True):
+        assert float((one - exact).norm()) < 1.6 * float((other - exact).norm())
+    assert seen == [(4, 2 * few, 12, 9)]
+    for one, exact in zip(_answers(ours, *shown, quick=False), _answers(plain, *shown, quick=False), strict=True):
+        torch.testing.assert_close(one, exact)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_first_layer_is_a_convolution(channels):
+    """In quarters under bfloat16 and as it is otherwise."""
+    torch.manual_seed(0)
+    layer = first_halving(channels, 16).to(memory_format=torch.channels_last)
+    picture, pull = torch.rand((5, channels, 12, 16)), torch.randn((5, 16, 6, 8))
+    answers = []
+    for quick in (True, False):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+            said = layer(picture)
+        said.backward(pull.to(said.dtype))
+        answers.append((said.detach().float(), layer.weight.grad.clone()))
+    for one, other in zip(*answers, strict=True):
+        assert float((one - other).norm() / other.norm()) < 0.01
+    wanted = torch.nn.functional.conv2d(picture, layer.weight, stride=2, padding=1)
+    torch.testing.assert_close(answers[1][0], wanted.detach())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (4, 1, 6, 6)])
+def test_cross_entropy_of_our_own_is_that_of_pytorch(shape):
+    """Forward and back, with one weight for all pixels and with one for each."""
+    torch.manual_seed(0)
+    images, weights = torch.rand((4, 2, 6, 6)), torch.rand(shape)
+    none = torch.zeros(4)
+    results = []
+    for ours in (True, False):
+        logits = (5 * torch.randn((4, 2, 6, 6), generator=torch.Generator().manual_seed(1))).requires_grad_()
+        if ours:
+            said = reconstruction_error(None, images, logits, weights, "bce", none)
+        else:
+            cross = torch.nn.functional.binary_cross_entropy_with_logits
+            said = cross(logits, images, weight=weights, reduction="none").sum(dim=(1, 2, 3))
+        (said * torch.arange(1, 5)).sum().backward()
+        results.append((said.detach(), logits.grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("kind", ["bce", "mse", "gaussian"])

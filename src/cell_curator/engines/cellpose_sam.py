@@ -8,9 +8,7 @@ rescaled. Reference: Pachitariu et al., bioRxiv 2025. How it learns is in `learn
 from __future__ import annotations
 
 import atexit
-import copy
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -27,6 +25,7 @@ from cell_curator.engines import overlay
 from cell_curator.engines.downloads import fetch
 from cell_curator.engines.masks import outline
 from cell_curator.engines.network import read_tensors, resize
+from cell_curator.engines.processor import bfloat16_is_faster
 from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.engines.tiling import Tiling, run_tiles
 from cell_curator.engines.worker import Worker
@@ -166,7 +165,7 @@ def learn_here(weights: Path, material: Material, params: TrainParameters, folde
 
     yield Progress(0.0, "loading the model")
     module = _built(weights)
-    fast = _bfloat16_is_faster(module)
+    fast = bfloat16_is_faster()
     module.diam_labels.data[:] = material.diameter
 
     def look(planes: NDArray[np.float32]) -> Job[tuple[NDArray[np.float16], str]]:
@@ -191,7 +190,7 @@ def load(weights: Path) -> tuple[Any, bool]:
     import torch
 
     module = _built(weights)
-    fast = _bfloat16_is_faster(module)
+    fast = bfloat16_is_faster()
     return module.to(torch.bfloat16 if fast else torch.float32), fast
 
 
@@ -239,22 +238,3 @@ def _without_torchvision() -> None:
             sys.modules.setdefault(".".join(parts[:depth]), ModuleType(".".join(parts[:depth])))
         for function in functions:
             setattr(sys.modules[module], function, None)
-
-
-def _bfloat16_is_faster(module: Any) -> bool:
-    """Whether bfloat16 is faster here than float32, by timing one of the module's layers in both."""
-    import torch
-
-    block = copy.deepcopy(module.encoder.blocks[0])
-    data = torch.zeros((1, 32, 32, module.encoder.patch_embed.proj.weight.shape[0]))
-    seconds = {}
-    with torch.inference_mode():
-        for dtype in (torch.float32, torch.bfloat16):
-            block.to(dtype)
-            best = np.inf
-            for _ in range(3):
-                start = time.perf_counter()
-                block(data.to(dtype))
-                best = min(best, time.perf_counter() - start)
-            seconds[dtype] = best
-    return bool(seconds[torch.bfloat16] < seconds[torch.float32])

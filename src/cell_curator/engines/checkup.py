@@ -84,7 +84,7 @@ def _torch(problems: list[str]) -> tuple[tuple[str, ...], bool | None]:
     try:
         import torch
 
-        from cell_curator.engines.network import bfloat16_is_faster
+        from cell_curator.engines.processor import bfloat16_is_faster
 
         devices = ["cpu"]
         devices += [f"cuda: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]

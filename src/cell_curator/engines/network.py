@@ -1,13 +1,12 @@
 """The Cellpose 1–3 U-Net (``CPnet``) as fast as this processor runs it.
 
-Loads a weights file safely, chooses bfloat16 + channels_last or float32 by timing both once per
-process, and runs tiles of a normalised image. Knows nothing of cells: flows go in `flows.py`,
-sizes in `diameter.py`. Reference: Stringer et al., Nature Methods 2021.
+Loads a weights file safely, chooses bfloat16 + channels_last where the processor has it, and runs tiles of
+a normalised image. Knows nothing of cells: flows go in `flows.py`, sizes in `diameter.py`. Reference:
+Stringer et al., Nature Methods 2021.
 """
 
 from __future__ import annotations
 
-import time
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.engines.cards import WEIGHTS, read_card
+from cell_curator.engines.processor import bfloat16_is_faster
 from cell_curator.engines.tiling import Tiling, run_tiles
 
 if TYPE_CHECKING:
@@ -210,29 +210,3 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         name.removeprefix("module."): value.float() if value.is_floating_point() else value
         for name, value in state.items()
     }
-
-
-@lru_cache(maxsize=1)
-def bfloat16_is_faster() -> bool:
-    """Time one small pass in float32 and in bfloat16 + channels_last (about half a second).
-
-    Without the instructions for it bfloat16 is emulated and several times slower, so the answer
-    comes from the clock and not from the processor's name. Where it helps it is 2 to 4 times faster; a
-    busy moment must not turn that round, or the same image would give other pixels the next day.
-    """
-    import torch
-    from cellpose.resnet_torch import CPnet
-
-    modules = {
-        False: CPnet([2, 32, 64, 128, 256], 3, sz=3).eval(),
-        True: CPnet([2, 32, 64, 128, 256], 3, sz=3).eval().to(memory_format=torch.channels_last),
-    }
-    data = torch.zeros((1, 2, 160, 160))
-    best = dict.fromkeys(modules, np.inf)
-    for attempt in range(4):  # alternating, so that a busy moment hits both; the first warms up
-        for bfloat16, module in modules.items():
-            start = time.perf_counter()
-            _forward(module, data, bfloat16)
-            if attempt:
-                best[bfloat16] = min(best[bfloat16], time.perf_counter() - start)
-    return best[True] < 1.25 * best[False]

@@ -22,7 +22,7 @@ from cell_curator.engines.cards import CARD, WEIGHTS
 from cell_curator.engines.mask_rcnn.instances import Mask, Window, as_labels
 from cell_curator.engines.mask_rcnn.material import planes_of, shrunk
 from cell_curator.engines.mask_rcnn.model import About, load
-from cell_curator.engines.network import bfloat16_is_faster
+from cell_curator.engines.processor import bfloat16_is_faster
 from cell_curator.engines.segmenter import limited_threads
 from cell_curator.engines.tiling import out_of_memory
 

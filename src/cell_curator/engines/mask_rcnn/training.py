@@ -31,7 +31,7 @@ from cell_curator.engines.mask_rcnn.network import Layout, begin_from, build, he
 from cell_curator.engines.mask_rcnn.parameters import MaskRcnnParameters
 from cell_curator.engines.mask_rcnn.progress import FinderState
 from cell_curator.engines.memory import kept_memory
-from cell_curator.engines.network import bfloat16_is_faster
+from cell_curator.engines.processor import bfloat16_is_faster
 from cell_curator.engines.segmenter import limited_threads
 
 FEWEST = 5

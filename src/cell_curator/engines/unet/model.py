@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, UserError
 from cell_curator.engines.cards import CARD, WEIGHTS, read_card
-from cell_curator.engines.network import bfloat16_is_faster, read_tensors
+from cell_curator.engines.network import read_tensors
+from cell_curator.engines.processor import bfloat16_is_faster
 from cell_curator.engines.unet.bands import mean_of_heads
 from cell_curator.engines.unet.inference import predict_tiled
 from cell_curator.engines.unet.networks import (

@@ -11,7 +11,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from cell_curator.engines.vae.normalising import normalising
 from cell_curator.engines.vae.parameters import VaeParameters
+from cell_curator.engines.vae.strided import PAIRED, doubling, first_halving, halving, last_doubling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +34,13 @@ def build(size: int, channels: int, params: VaeParameters, conditions: int) -> M
 
 def posterior(network: ModuleDict, images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and log-variance of the latent, both ``(N, D)``."""
-    features = network["encoder"](images)
-    return network["mean"](features), network["log_variance"](features)
+    import torch
+    from torch.nn.functional import linear
+
+    both = network["mean"], network["log_variance"]  # one product of both is a quarter of a millisecond quicker
+    weight, bias = torch.cat([layer.weight for layer in both]), torch.cat([layer.bias for layer in both])
+    mean, log_variance = linear(network["encoder"](images), weight, bias).chunk(2, dim=1)
+    return mean, log_variance
 
 
 def decode(network: ModuleDict, latent: Tensor, conditions: Tensor | None) -> Tensor:
@@ -67,15 +74,11 @@ def encoder(size: int, channels: int, params: VaeParameters) -> dict[str, Any]:
     """The layers from picture to posterior."""
     from torch import nn
 
-    from cell_curator.engines.vae.normalising import normalising
-
     edges, steps = _plan(size, channels, params.width)
-    layers: list[Any] = []
-    for few, many in steps:
-        layers += [
-            nn.Conv2d(few, many, 4, stride=2, padding=1, bias=False),
-            *normalising(many),
-        ]
+    layers = [first_halving(*steps[0])]
+    for few, many in steps[1:]:
+        layers += [*normalising(few, into_pairs=few <= PAIRED), halving(few, many)]
+    layers += normalising(steps[-1][1])
     flat = steps[-1][1] * edges[-1] ** 2
     return {
         "encoder": nn.Sequential(*layers, nn.Flatten()),
@@ -88,17 +91,14 @@ def decoder(size: int, channels: int, params: VaeParameters, inputs: int) -> Any
     """The layers from ``inputs`` numbers to logits."""
     from torch import nn
 
-    from cell_curator.engines.vae.doubling import doubling
-    from cell_curator.engines.vae.normalising import normalising
-
     edges, steps = _plan(size, channels, params.width)
     layers: list[Any] = []
     for few, many in reversed(steps):
         layers += [
             *normalising(many),
-            nn.ConvTranspose2d(many, few, 4, 2, 1, bias=False),
+            doubling(many, few),
         ]
-    layers[-1] = doubling(steps[0][1], channels)  # the others need no bias: the next layer takes it out again
+    layers[-1] = last_doubling(steps[0][1], channels)  # the others need no bias: the next layer takes it out again
     first = (steps[-1][1], edges[-1], edges[-1])
     return nn.Sequential(nn.Linear(inputs, first[0] * first[1] * first[2]), nn.Unflatten(1, first), *layers)
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from cell_curator.core.jobs import Job, Progress, UserError, scaled
 from cell_curator.engines.checkpoint import forget
 from cell_curator.engines.memory import kept_memory
+from cell_curator.engines.processor import bfloat16_is_faster
 from cell_curator.engines.vae import state as states
-from cell_curator.engines.vae.arithmetic import bfloat16_trains_faster, few_threads, quick_arithmetic
+from cell_curator.engines.vae.arithmetic import few_threads, quick_arithmetic
 from cell_curator.engines.vae.augmentation import jittered, turned_and_flipped
 from cell_curator.engines.vae.loss import VaeLoss, loss
 from cell_curator.engines.vae.material import Batches, Material, check, prepare
@@ -165,7 +166,7 @@ class Run:
 
         self.split = split
         self.params, self.material, self.checkpoint, self.start = params, material, checkpoint, start
-        self.bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and bfloat16_trains_faster())
+        self.bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and bfloat16_is_faster())
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
             torch.manual_seed(params.seed)
             self.network = build(params, material.images.shape[-1], material.images.shape[1], len(material.names))
