@@ -236,12 +236,16 @@ class Project:
             record = next((now for now in self.images() if now.image_id == record.image_id), record)
         if record.labels_revision == 0:
             return no_labels(record.shape[1:], record.name)
+        damaged = UserError(
+            f"{self.folder}: the cells of {record.name} cannot be read; `cell-curator repair` saves what can be"
+        )
         try:
-            return self._labels.read(record.image_id, record.labels_revision, record.name)
-        except (OSError, RuntimeError, *_BAD_VALUES) as error:
-            raise UserError(
-                f"{self.folder}: the cells of {record.name} cannot be read; `cell-curator repair` saves what can be"
-            ) from error
+            labels = self._labels.read(record.image_id, record.labels_revision, record.name)
+        except DAMAGED as error:
+            raise damaged from error
+        if labels.shape != record.shape[1:]:
+            raise damaged
+        return labels
 
     def settings(self) -> dict[str, Any]:
         """Stored parameter values by model name."""
