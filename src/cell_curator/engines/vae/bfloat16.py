@@ -1,11 +1,12 @@
-"""Two layers in loops of their own over bfloat16 numbers with channels last, forward and back.
+"""Loops of our own over bfloat16 numbers with channels last, forward and back.
 
 Normalise a batch and bend it: PyTorch does each in steps of its own, and they were a seventh of a training step.
 Pictures are ``(N, Y, X, C)`` int16, the upper half of a float32's bits; they may have an empty pixel more on the left
 and on the right. For the loops they are rows, so that number k of every row is of the same channel. Batch normalisation
 as in Ioffe & Szegedy 2015.
 
-Lay four quarters of a picture together and apart: PyTorch's own way took as long as the convolution beside it.
+Lay four quarters of a picture together and apart: PyTorch's own way took as long as the convolution beside it. Lay out
+what a convolution sees.
 Knows no torch.
 """
 
@@ -217,3 +218,19 @@ def spread(picture: Floats, out: Bits) -> None:
                 for x in range(picture.shape[3] // 2):
                     out[n, y, x, first + 1] = _narrow(picture[n, d, row, 2 * x])
                     out[n, y, x + 1, first] = _narrow(picture[n, d, row, 2 * x + 1])
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def windows(picture: Bits, out: Bits) -> None:
+    """Of ``(N, 2 Y, 2 X, C)`` what a 4×4 convolution with stride 2 sees from each place, ``(N, Y, X, 4, 4, C)``."""
+    edges = picture.shape[1:3]
+    for n in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            for x in range(out.shape[2]):
+                for down in range(4):
+                    for right in range(4):
+                        row, column = 2 * y - 1 + down, 2 * x - 1 + right
+                        if 0 <= row < edges[0] and 0 <= column < edges[1]:
+                            out[n, y, x, down, right] = picture[n, row, column]
+                        else:
+                            out[n, y, x, down, right] = 0

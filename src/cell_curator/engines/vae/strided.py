@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PAIRED = 32
-"""Channels up to which pictures lie in pairs between these layers, see `layout`; with more nothing is gained."""
+"""Channels up to which pictures lie in pairs between these layers, see `layout`; with more `_of_many` is quicker."""
 
 
 def halving(few: int, many: int) -> Any:
@@ -23,12 +23,17 @@ def halving(few: int, many: int) -> Any:
     import torch
     from torch.nn.functional import conv2d
 
+    of_many: Any = _of_many()
+
     class Halving(torch.nn.Conv2d):  # type: ignore[misc]
         def forward(self, input: Tensor) -> Tensor:
             """``(N, C, 2Y, 2X)``, or its pairs, to ``(N, D, Y, X)``."""
-            if input.shape[1] == few:
-                return super().forward(input)
-            return conv2d(input, _of_pairs(self.weight), stride=(2, 1), padding=(1, 0))
+            if input.shape[1] == 2 * few:
+                return conv2d(input, _of_pairs(self.weight), stride=(2, 1), padding=(1, 0))
+            if self.training and few > PAIRED and is_quick(input):
+                made: Tensor = of_many.apply(input, self.weight, False)
+                return made
+            return super().forward(input)
 
     return Halving(few, many, 4, stride=2, padding=1, bias=False)
 
@@ -63,11 +68,16 @@ def doubling(many: int, few: int) -> Any:
     import torch
     from torch.nn.functional import conv_transpose2d
 
+    of_many: Any = _of_many()
+
     class Doubling(torch.nn.ConvTranspose2d):  # type: ignore[misc]
         def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
             """``(N, C, Y, X)`` to ``(N, D, 2Y, 2X)`` or its pairs."""
-            if not (self.training and few <= PAIRED and is_quick(input)):
+            if not (self.training and is_quick(input)):
                 return super().forward(input)
+            if few > PAIRED:
+                made: Tensor = of_many.apply(input, self.weight, True)
+                return made
             pairs = conv_transpose2d(input, _of_pairs(self.weight), stride=(2, 1), padding=(1, 0))
             return pairs.contiguous(memory_format=torch.channels_last)
 
@@ -102,6 +112,37 @@ def _of_pairs(weight: Tensor) -> Tensor:
     """``(A, B, 4, 4)`` as ``(A, 2 B, 4, 2)``; with channels last that is how it lies."""
     first, second = weight.shape[:2]
     return weight.permute(0, 2, 3, 1).reshape(first, 4, 2, 2 * second).permute(0, 3, 1, 2)
+
+
+def _of_many() -> Any:
+    """A layer of many channels; the gradient of its weights is one product of matrices, a quarter quicker."""
+    import torch
+    from torch.nn.functional import conv2d, conv_transpose2d
+
+    from cell_curator.engines.vae import bfloat16
+
+    class OfMany(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, input: Tensor, weight: Tensor, up: bool) -> Tensor:
+            rough = weight.bfloat16()
+            ctx.save_for_backward(input, rough)
+            ctx.up = up
+            return (conv_transpose2d if up else conv2d)(input, rough, stride=2, padding=1)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+            input, rough = ctx.saved_tensors
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+            back = (conv2d if ctx.up else conv_transpose2d)(gradient, rough, stride=2, padding=1)
+            fine, coarse = (gradient, input) if ctx.up else (input, gradient)
+            many, few = rough.shape[:2]
+            places = coarse.permute(0, 2, 3, 1)
+            seen = torch.empty((*places.shape[:3], 4, 4, few), dtype=torch.bfloat16)
+            bfloat16.windows(pixels(fine, few), seen.view(torch.int16).numpy())
+            product = places.reshape(-1, many).t() @ seen.view(-1, 16 * few)
+            return back, product.view(many, 4, 4, few).permute(0, 3, 1, 2).float(), None
+
+    return OfMany
 
 
 def _laid() -> Any:
