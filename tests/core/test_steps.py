@@ -83,8 +83,11 @@ def test_a_background_seen_coarsely_is_about_the_exact_one(method, radius, most,
     assert off < most * np.ptp(np.percentile(image, (0.1, 99.9)))
 
 
-@pytest.mark.parametrize("step", [1.0, 2.27, 4.0])
-@pytest.mark.parametrize(("radius", "method"), [(5, "black top-hat"), (15, "black top-hat"), (15, "white top-hat")])
+@pytest.mark.parametrize("step", [pytest.param(1.0, marks=pytest.mark.slow), 2.27, 4.0])
+@pytest.mark.parametrize(
+    ("radius", "method"),
+    [(5, "black top-hat"), pytest.param(15, "black top-hat", marks=pytest.mark.slow), (15, "white top-hat")],
+)
 def test_a_preview_without_background_looks_as_in_the_whole(step, radius, method):
     image = nuclei_on_grooves(3, size=1000, count=180).image
     recipe = Recipe(background=Background(enabled=True, radius_px=radius, method=method))
