@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All tests, in two processes side by side: those with a window on a virtual screen of their own, and the others. Arguments go to both. Two screens would not help: windows on one screen take each other's focus.
+# All tests, in two processes side by side: those with a window on a virtual screen of their own, and the others.
+# Arguments go to both. Two screens would not help: windows on one screen take each other's focus.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export OMP_WAIT_POLICY=PASSIVE # threads that wait must not take the processor from the other half
