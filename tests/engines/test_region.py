@@ -105,6 +105,7 @@ def without_card(tmp_path):
     return shutil.copyfile(find_model("starter-nuclei"), tmp_path / "starter.pth")
 
 
+@pytest.mark.slow
 def test_a_second_channel_reaches_the_network_and_changes_its_answer(scene, without_card):
     params = FIXED.model_copy(update={"second_channel": 1, "model": str(without_card)})
     alone = drive(segment_image(scene[0], params))
