@@ -233,7 +233,7 @@ class Project:
     def labels(self, record: ImageRecord) -> NDArray[np.int32] | Lazy:
         """The label image ``(Y, X)`` of one image, zeros where there is none yet; see `label_store` for large ones."""
         if self.read_only:  # whoever may write has gone on since, and threw the older ones away
-            record = next((now for now in self.images() if now.image_id == record.image_id), record)
+            record = self._as_now(record)
         if record.labels_revision == 0:
             return no_labels(record.shape[1:], record.name)
         damaged = UserError(
@@ -242,10 +242,16 @@ class Project:
         try:
             labels = self._labels.read(record.image_id, record.labels_revision, record.name)
         except DAMAGED as error:
+            if self.read_only and self._as_now(record).labels_revision != record.labels_revision:
+                return self.labels(record)  # just now
             raise damaged from error
         if labels.shape != record.shape[1:]:
             raise damaged
         return labels
+
+    def _as_now(self, record: ImageRecord) -> ImageRecord:
+        """The same image as another process may have stored it meanwhile."""
+        return next((now for now in self.images() if now.image_id == record.image_id), record)
 
     def settings(self) -> dict[str, Any]:
         """Stored parameter values by model name."""
