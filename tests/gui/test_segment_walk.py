@@ -8,6 +8,7 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QAbstractButton, QApplication, QStyle, QStyleOptionSlider
 
+from cell_curator.core.jobs import UserError
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.io.images import write_tiff
 from cell_curator.link.geometry import to_world
@@ -15,6 +16,7 @@ from cell_curator.link.insight import FLOW, PROBABILITY
 from cell_curator.link.measuring import REGION
 from cell_curator.link.proposal import PROPOSAL
 from cell_curator.samples.scenes import nuclei_on_grooves
+from cell_curator.widgets import segment_dock
 from cell_curator.widgets.window import DOCKS, photograph
 from cell_curator.widgets.workbench import workbench_of
 
@@ -78,7 +80,7 @@ def cell_near(session, point):
 
 
 @pytest.mark.timeout(600)  # half a minute on two idle cores
-def test_thresholds_follow_the_hand_and_decisions_stay(table, pictures):
+def test_thresholds_follow_the_hand_and_decisions_stay(table, pictures, monkeypatch):
     hand, dock, bench, truth = table
     session = bench.session
     photograph(hand.viewer, pictures / "segment-1-before.png")
@@ -94,25 +96,27 @@ def test_thresholds_follow_the_hand_and_decisions_stay(table, pictures):
     kept = {cell: found == session.row(cell)["label"] for cell in decided.values()}
 
     # the outlines follow while the knob is held, and nothing is decided
-    seen, taken, drawn = [], [], []
+    seen, rested, drawn = [], [], []
     dock.live.shown.connect(seen.append)
     dock.live.shown.connect(lambda _: drawn.append(hand.viewer.layers[PROPOSAL].data.copy()))
     dock.live._rest.setInterval(4000)  # the picture below takes its time
-    dock.live.rested.connect(lambda *_: taken.append(session.labels(image_id)))
+    dock.live.rested.connect(lambda *_: rested.append(PROPOSAL in hand.viewer.layers))
     slider = dock.form.control("cellprob_threshold").slider
     slide(hand, slider, range(6, 60, 6))
     hand.wait(lambda: seen)
     assert not bench.link.labels.layer.visible
     for cell, area in kept.items():  # cells that are decided on are drawn as they are
         np.testing.assert_array_equal(drawn[-1] == session.row(cell)["label"], area)
-    assert not taken
+    assert not rested
     photograph(hand.viewer, pictures / "segment-3-threshold-moves.png")
 
-    # the hand rests: they are the cells now
-    hand.wait(lambda: taken)
+    # the hand rests: they are the cells now, and the old ones do not flash up in between
+    hand.wait(lambda: rested)
+    assert rested == [True]
     hand.wait(lambda: PROPOSAL not in hand.viewer.layers)
     assert bench.link.labels.layer.visible
     now = session.labels(image_id)
+    np.testing.assert_array_equal(bench.link.labels.layer.data, now)
     assert not np.array_equal(now, found)
     assert (now > 0).sum() < (found > 0).sum()  # a higher threshold: smaller cells
     for cell, area in kept.items():
@@ -121,8 +125,19 @@ def test_thresholds_follow_the_hand_and_decisions_stay(table, pictures):
     hand.wait(lambda: session.get(SegmentParameters) == dock.form.value())
     photograph(hand.viewer, pictures / "segment-4-threshold-rested.png")
 
-    # another image, and back: nothing stays hidden
+    # what cannot be taken over is said, and the cells are shown as they are
+    def no_room(*_):
+        raise UserError("no room on the disk")
+
     dock.live._rest.setInterval(500)
+    with monkeypatch.context() as patch:
+        patch.setattr(segment_dock, "take_over", no_room)
+        dock.form.control("cellprob_threshold").spin.setValue(2)
+        hand.wait(lambda: dock.jobs.error.text() == "no room on the disk")
+    assert bench.link.labels.layer.visible
+    assert PROPOSAL not in hand.viewer.layers
+
+    # another image, and back: nothing stays hidden
     dock.form.control("cellprob_threshold").spin.setValue(1.5)
     hand.key(Qt.Key.Key_PageDown)
     hand.wait(lambda: bench.link.labels.image_id == session.current_image != image_id)

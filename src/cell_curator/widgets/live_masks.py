@@ -39,7 +39,7 @@ class LiveMasks(QObject):
     shown = Signal(int)
     """So many cells are on the screen."""
     rested = Signal(int, object, object)
-    """Image id, `Segmentation` and the `SegmentParameters` that the hand rests on."""
+    """Image id, `Segmentation` and the `SegmentParameters` that the hand rests on; call `put_away` in the end."""
     failed = Signal(str)
 
     def __init__(self, bench: Workbench, parent: QObject) -> None:
@@ -47,6 +47,7 @@ class LiveMasks(QObject):
         self._bench = bench
         self._proposal = Proposal(bench.viewer)
         self._asked = 0
+        self._settled = 0
         self._busy = False
         self._wanted: SegmentParameters | None = None
         self._newest: tuple[int, int, Segmentation, SegmentParameters] | None = None
@@ -68,6 +69,11 @@ class LiveMasks(QObject):
         self._wanted = self._newest = None
         self._rest.stop()
         self._proposal.remove()
+
+    def put_away(self) -> None:
+        """Show the user's own cells again, unless the hand has moved on."""
+        if self._settled == self._asked:
+            self._proposal.remove()
 
     def _start(self) -> None:
         session, wanted = self._bench.session, self._wanted
@@ -106,7 +112,7 @@ class LiveMasks(QObject):
             return  # it follows when the picture is there
         _, image_id, found, wanted = self._newest
         self._newest = None
-        self._proposal.remove()
+        self._settled = self._asked
         self.rested.emit(image_id, found, wanted)
 
 

@@ -24,7 +24,9 @@ from cell_curator.widgets.cell_looks import CellLooks
 from cell_curator.widgets.controls import Fold, push_button
 from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
+from cell_curator.widgets.live import in_words
 from cell_curator.widgets.live_masks import THRESHOLDS, LiveMasks
+from cell_curator.widgets.runner import deliver_queued
 from cell_curator.workflow import take_over
 
 if TYPE_CHECKING:
@@ -185,10 +187,19 @@ class SegmentDock(Dock):
 
     def _live_rested(self, image_id: int, found: Segmentation, parameters: SegmentParameters) -> None:
         session = self.session
-        if session is not None and self.bench.link is not None and not self.bench.runner.busy:
-            self.guard(self.bench.link.flush)
-            take = partial(take_over, session, image_id, found, parameters)
-            self.bench.studies(take, lambda _: self._count(), topic="thresholds")
+        if session is None or self.bench.link is None or self.bench.runner.busy:
+            self.live.put_away()
+            return
+        self.guard(self.bench.link.flush)
+        take = partial(in_words, partial(take_over, session, image_id, found, parameters))
+        self.bench.studies(take, self._taken, topic="thresholds")
+
+    def _taken(self, problem: str | None) -> None:
+        deliver_queued()  # the layer of cells has them before it is shown again
+        self.live.put_away()
+        self._count()
+        if problem is not None:
+            self.jobs.show_error(problem)
 
     def _image_changed(self, *_: Any) -> None:
         self.live.stop()
