@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from cell_curator.cli.frame import follow
 from cell_curator.core.jobs import Progress
 from cell_curator.core.orientation import turn_labels
 from cell_curator.core.recipe import Recipe, Rotate
-from cell_curator.engines.segmenter import Segmentation
+from cell_curator.engines.segmenter import Segmentation, SegmentParameters
 from cell_curator.io.images import read_image, write_tiff
 from cell_curator.io.labels import read_labels, write_labels
 from cell_curator.io.recipes import read_recipe, write_recipe
@@ -545,6 +545,18 @@ def test_run_of_broken_images_only_is_bad_input(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.tif").write_bytes(b"II*\0")
     assert "a.tif" in refused("run", tmp_path / "in", tmp_path / "out")
+
+
+def test_the_engine_of_a_run_follows_its_model_unless_it_is_named(tmp_path, scenes):
+    write_tiff(tmp_path / "one.tif", scenes["control/1"].image[..., :96, :96])
+    project = tmp_path / "one.curator"
+    invoke("run", tmp_path / "one.tif", project, "--model", "unetpp-nuclei", "--diameter", 26)
+    with closing(Session.open(project)) as session:
+        assert session.get(SegmentParameters).engine == "unetpp"
+        assert len(session.cells)
+    other = invoke("run", tmp_path / "one.tif", project, "--model", "unetpp-nuclei", "--engine", "cellpose-unet")
+    assert other.exit_code == 1
+    assert "choose the engine unet or unetpp" in other.stderr
 
 
 # ---------------------------------------------------------------------- outliers, embed, export

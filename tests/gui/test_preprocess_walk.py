@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -13,10 +16,11 @@ from cell_curator.core.preprocess import prepare
 from cell_curator.core.recipe import PRESETS, PUBLISHED, Recipe
 from cell_curator.core.turns import Turns
 from cell_curator.pixel_cache import PixelCache
-from cell_curator.samples import write_sample
 from cell_curator.samples.scenes import nuclei_on_grooves
 from cell_curator.widgets.window import photograph
 from cell_curator.widgets.workbench import workbench_of
+
+GROOVES = Path(__file__).parents[2] / "sample_data" / "grooves"
 
 
 def drag(widget, points):
@@ -49,7 +53,7 @@ def knob_of(slider):
 def grooves(open_viewer, tmp_path):
     """The hand, the dock and the session, on the sample of nuclei on grooves."""
     hand = open_viewer()
-    write_sample(tmp_path / "sample", ("grooves",))
+    shutil.copytree(GROOVES, tmp_path / "sample" / "grooves")
     bench = workbench_of(hand.viewer)
     bench.open(tmp_path / "sample" / "grooves")
     hand.wait(lambda: not bench.runner.busy and bench.link.labels.image_id is not None)
@@ -267,7 +271,7 @@ def test_a_volume_is_said_and_the_plane_works_again(open_viewer):
 def test_on_a_small_screen_the_sliders_have_room(open_viewer, tmp_path, theme, pictures):
     hand = open_viewer((1280, 800))
     hand.viewer.theme = theme
-    write_sample(tmp_path / "sample", ("grooves",))
+    shutil.copytree(GROOVES, tmp_path / "sample" / "grooves")
     bench = workbench_of(hand.viewer)
     bench.open(tmp_path / "sample" / "grooves")
     hand.wait(lambda: not bench.runner.busy and bench.link.labels.image_id is not None)

@@ -75,13 +75,15 @@ def run(
     start = time.monotonic()
     find_images(images)  # so that no project is made of a wrong path
     chosen = None if recipe is None else read_recipe(recipe)
-    models = (SegmentParameters, StackParameters, *FOLLOWS_FROM)
+    models = (StackParameters, *FOLLOWS_FROM)
     if dry_run:
         return _foretold(images, out, chosen, typed, models, again)
     with open_session(out, create=True) as session:
         if chosen is not None:
             session.put(chosen)
+        search = _search(session, typed)
         put(session, typed, *models)
+        session.put(search)
         added = follow(session.add_images(images))
         if not session.images:
             file, reason = added.failed[0]
@@ -123,10 +125,21 @@ def _foretold(
         plan = foretell(images, None, again=again)
     else:
         with open_session(out, reading=True) as session:
-            for parameters in (*((recipe,) if recipe else ()), *(typed.over(session.get(model)) for model in models)):
+            others = (typed.over(session.get(model)) for model in models)
+            for parameters in (*((recipe,) if recipe else ()), _search(session, typed), *others):
                 session.suppose(parameters)
             plan = foretell(images, session, again=again)
     return Answer(asdict(plan), plan.text)
+
+
+def _search(session: Session, typed: Typed) -> SegmentParameters:
+    """How cells are to be found; the engine follows a model that was named without one."""
+    from cell_curator.engines.downloads import fitting
+    from cell_curator.project_models import models_folder
+
+    parameters = typed.over(session.get(SegmentParameters))
+    alone = typed.names(SegmentParameters) & {"model", "engine"} == {"model"}
+    return fitting(parameters, models_folder(session)) if alone else parameters
 
 
 @contextmanager
