@@ -1,3 +1,5 @@
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +30,12 @@ ALL_ON = Recipe(
     zero_below=ZeroBelow(enabled=True),
     tone=Tone(enabled=True, gamma=0.8),
 )
+
+
+@lru_cache
+def drawn(seed, size, count):
+    """``(C, Y, X)``; do not change it."""
+    return nuclei_on_grooves(seed, size=size, count=count).image
 
 
 @pytest.mark.parametrize("shape", [(200, 300), (203, 311), (40, 30)])
@@ -72,7 +80,7 @@ def test_a_wide_glow_goes_and_a_small_cell_stays(discs):
 @pytest.mark.parametrize(("radius", "most"), [(8, 0.02), (15, 0.02), (60, 0.02)])
 @pytest.mark.parametrize("scale", [1.0, 1.6, 3.0])
 def test_a_background_seen_coarsely_is_about_the_exact_one(method, radius, most, scale):
-    image = nuclei_on_grooves(0, size=700, count=90).image[0].astype(np.float32)
+    image = drawn(0, 700, 90)[0].astype(np.float32)
     background = Background(method=method, radius_px=radius)
     sign = background.sign
     exact = dilate(dilate(image, radius, sign), radius, -sign)
@@ -89,7 +97,7 @@ def test_a_background_seen_coarsely_is_about_the_exact_one(method, radius, most,
     [(5, "black top-hat"), pytest.param(15, "black top-hat", marks=pytest.mark.slow), (15, "white top-hat")],
 )
 def test_a_preview_without_background_looks_as_in_the_whole(step, radius, method):
-    image = nuclei_on_grooves(3, size=1000, count=180).image
+    image = drawn(3, 1000, 180)
     recipe = Recipe(background=Background(enabled=True, radius_px=radius, method=method))
     shown = preview(image, recipe, step=step)
     whole = prepare(image, recipe).image

@@ -58,7 +58,7 @@ def stroke(hand, bench, *points):
     hand.qtbot.wait(10)
 
 
-def ring(at, radius, count=12):
+def ring(at, radius, count=8):
     angles = np.linspace(0, 2 * np.pi, count)
     return [at + radius * np.array([np.sin(a), np.cos(a)]) for a in angles]
 

@@ -131,8 +131,15 @@ def test_the_handle_turns_this_image_or_all(grooves, pictures):
     session, image_id = bench.session, bench.session.current_image
     rested(hand, dock, lambda: dock.preset.setCurrentText(PUBLISHED))
     found = bench.link.image.angle_deg
-    knob = dock.comparison.knob
+    swipe, knob = dock.comparison.swipe, dock.comparison.knob
     middle = QPointF(knob.width() / 2, knob.height() / 2)
+
+    # where the line of the swipe runs through the knob, the knob is taken
+    hand.key(Qt.Key.Key_W)
+    hand.wait(lambda: swipe.isVisible() and knob.isVisible())
+    assert swipe.geometry().contains(knob.geometry().center())
+    assert hand.canvas.childAt(knob.geometry().center()) is knob
+    hand.key(Qt.Key.Key_W)
 
     rested(hand, dock, lambda: drag(knob, [middle, middle + QPointF(20, 1), middle + QPointF(40, 3)]))
     by_hand = session.get(Turns).by_hand
@@ -191,7 +198,7 @@ def test_only_what_is_in_view_is_computed_while_the_slider_moves(grooves):
 
 @pytest.mark.parametrize(
     "kind",
-    ["stack", pytest.param("colour", marks=pytest.mark.slow), pytest.param("dask", marks=pytest.mark.slow), "pyramid"],
+    ["stack", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("colour", "dask", "pyramid"))],
 )
 def test_without_a_project_any_image_layer_can_be_tried(open_viewer, kind, pictures):
     hand = open_viewer()
@@ -229,16 +236,7 @@ def test_without_a_project_any_image_layer_can_be_tried(open_viewer, kind, pictu
     assert not dock.works_without_project()
 
 
-def test_where_the_swipe_runs_through_the_knob_the_knob_is_taken(grooves):
-    hand, dock, _ = grooves
-    rested(hand, dock, lambda: dock.preset.setCurrentText(PUBLISHED))
-    swipe, knob = dock.comparison.swipe, dock.comparison.knob
-    hand.key(Qt.Key.Key_W)
-    hand.wait(lambda: swipe.isVisible() and knob.isVisible())
-    assert swipe.geometry().contains(knob.geometry().center())
-    assert hand.canvas.childAt(knob.geometry().center()) is knob
-
-
+@pytest.mark.slow  # the dock alone is tried in the fast run
 def test_an_image_that_is_renamed_is_said_and_the_next_one_works(grooves):
     hand, dock, bench = grooves
     session = bench.session

@@ -4,6 +4,7 @@ import ast
 import os
 import pickle
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,22 @@ from cell_curator.core.jobs import UserError
 SOURCES = sorted((Path(__file__).parents[2] / "src" / "cell_curator").rglob("*.py"))
 
 
+@lru_cache
+def all_calls():
+    """(file, what is called, the call) for all calls in the sources."""
+    return [
+        (file.name, ast.unparse(node.func), node)
+        for file in SOURCES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
+
+
 def calls(name):
     """(file, keyword arguments) of every call of ``….name(…)`` or ``name(…)`` in the sources."""
-    for file in SOURCES:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(name):
-                whole = ast.unparse(node.func)
-                if whole == name or whole.endswith(f".{name}"):
-                    yield f"{file.name}: {ast.unparse(node)}", {k.arg: ast.unparse(k.value) for k in node.keywords}
+    for file, called, node in all_calls():
+        if called == name or called.endswith(f".{name}"):
+            yield f"{file}: {ast.unparse(node)}", {k.arg: ast.unparse(k.value) for k in node.keywords}
 
 
 def test_weights_are_read_as_plain_tensors_everywhere():
