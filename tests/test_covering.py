@@ -197,6 +197,7 @@ def test_what_cannot_be_done_is_said_in_one_line(folder):
     assert "lies in the folder of images" in refused(images, images / "out")
     assert "leave out --groups" in refused(images, out, "--method", "masks", "--groups", 3)
     assert "--alike is for --method kmeans" in refused(images, out, "--method", "masks", "--alike")
+    assert "--channel is for --method kmeans and unet" in refused(images, out, "--method", "masks", "--channel", 0)
     assert "channel 4 was asked for" in refused(images, out, "--channel", 4)
 
 
@@ -213,7 +214,7 @@ def test_a_project_counts_the_cells_that_count(session, tmp_path):  # noqa: F811
     session.close()
     result = invoke(session.folder, tmp_path / "out", "--method", "masks", "--json")
     assert json.loads(result.stdout.splitlines()[-1])["images"][0]["count"] == 3
-    assert "--channel is for folders" in refused(session.folder, tmp_path / "out", "--channel", 1)
+    assert "--channel is for folders" in refused(session.folder, tmp_path / "out", "--channel", 0)
 
 
 def test_a_project_by_kmeans_is_corrected_by_what_was_reviewed(session, tmp_path):  # noqa: F811

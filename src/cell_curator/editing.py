@@ -49,6 +49,7 @@ from cell_curator.core.jobs import UserError
 from cell_curator.core.measure import MEASURED, measure_part
 from cell_curator.core.measure_cells import PAD
 from cell_curator.core.pixel_runs import PixelRuns
+from cell_curator.core.words import number_of
 from cell_curator.io.project import Change
 from cell_curator.measured_channel import measured_channel
 
@@ -118,7 +119,7 @@ def edit(
 
 def _sentence(tool: str, made: LabelEdit) -> str:
     touched = len(made.touched - set(made.origin))
-    cells = f"{touched} cell{'s' if touched != 1 else ''}"
+    cells = number_of(touched, "cell")
     if made.origin:
         return f"{tool}: {cells} became {touched + len(made.origin)}"
     return f"{tool}: {cells}"

@@ -19,6 +19,7 @@ from cell_curator.core.jobs import Job, Progress, UserError
 from cell_curator.core.measure import median_diameter
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.regions import HOLDOUT, REVIEWED, middles_in, whole_cells
+from cell_curator.core.words import number_of
 from cell_curator.doubtful_images import doubtful_in
 from cell_curator.engines.segmenter import SegmentParameters, source_image
 from cell_curator.engines.training_data import Example
@@ -149,7 +150,7 @@ def findings(session: Session, given: Gathered) -> tuple[Finding, ...]:
         *_spoiled(session, given),
     ]
     if given.unmarked:
-        cells = f"{given.unmarked} cell{'s' if given.unmarked != 1 else ''}"
+        cells = number_of(given.unmarked, "cell")
         found.append(
             Finding(f"{cells} you decided lie outside all reviewed regions", "mark these regions reviewed to use them")
         )

@@ -19,6 +19,7 @@ from cell_curator.core.large_cells import measure_lazily
 from cell_curator.core.lazy import Lazy
 from cell_curator.core.measure import measure
 from cell_curator.core.turns import Turns
+from cell_curator.core.words import number_of
 from cell_curator.io.blocks import open_image
 from cell_curator.io.images import find_images, read_info
 from cell_curator.io.project import Change
@@ -48,7 +49,7 @@ class Missing:
         if not count:
             return ""
         others = len(self.folders) - 1
-        more = f" and {others} other folder{'s'[: others != 1]}" if others else ""
+        more = f" and {number_of(others, 'other folder')}" if others else ""
         what = f"{count} image files are" if count > 1 else f"{self.files[0].name} is"
         return f"{what} not where {'they were' if count > 1 else 'it was'}: {self.folders[0]}{more}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cell_curator.core.regions import REVIEWED, middles_in
+from cell_curator.core.words import number_of
 from cell_curator.editing import TOOLS
 from cell_curator.engines.segmenter import SegmentParameters
 from cell_curator.project_models import title
@@ -149,7 +150,7 @@ def _outlook(scores: list[float]) -> str:
     points = min(100 * gains[-1] * shrink, 100 * (1 - scores[-1]))
     if points < 1:
         return "Another round will probably gain less than 1 point."
-    return f"Another round will probably gain about {points:.0f} point{'s' if round(points) != 1 else ''}."
+    return f"Another round will probably gain about {number_of(round(points), 'point')}."
 
 
 def _corrections(action: str, detail: Any, images: set[str]) -> int:

@@ -71,7 +71,7 @@ def give_type(session: Session, ids: Iterable[int], name: str) -> None:
     if missing:
         raise UserError(f"there is no cell {missing[0]} any more; choose another")
     if cells:
-        title = f"type {name or 'none'} for {len(cells)} cell{'s'[: len(cells) != 1]}"
+        title = f"type {name or 'none'} for {number_of(len(cells), 'cell')}"
         session.history.do(_SetTypes(session, cells, (name,) * len(cells), (np.nan,) * len(cells), title))
 
 

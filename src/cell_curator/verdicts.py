@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cell_curator.core.cells import VERDICTS
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 from cell_curator.io.project import Change
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def give(session: Session, ids: Iterable[int], verdict: str) -> None:
     if missing:
         raise UserError(f"there is no cell {missing[0]} any more; choose another")
     if ids:
-        title = f"{verdict} {len(ids)} cell{'s'[: len(ids) != 1]}"
+        title = f"{verdict} {number_of(len(ids), 'cell')}"
         session.history.do(_SetVerdict(session, ids, (verdict,) * len(ids), title))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ from cell_curator.core.confluency import ConfluencyParameters, CoverMethod, Unet
 from cell_curator.core.jobs import UserError
 from cell_curator.core.pixel_clusters import KmeansParameters
 from cell_curator.core.recipe import Channel
+
+if TYPE_CHECKING:
+    from cell_curator.confluency import CoverReport
 
 Cover = Annotated[
     Path,
@@ -107,51 +110,67 @@ def confluency(
     A model for unet comes of `cell-curator train IMAGES MASKS MODEL --base new-unet-area`. With unet, edges are not
     trimmed unless --trim-px says so, holes are filled below 50 px and islands left out below 30.
     """
-    from cell_curator import confluency as jobs
-    from cell_curator.doubtful_images import doubtful_files, doubtful_in
-    from cell_curator.engines.cluster import Manpower, manned
-    from cell_curator.io.folders import result_folder
+    from cell_curator.confluency import cover_masks
     from cell_curator.io.project import Project
-    from cell_curator.workflow import by_crew
 
     say = typed.over(ConfluencyParameters())
     chosen = _method(method, model, looks, typed)
+    who = (workers, scheduler)
     if Project.is_project(images):
         _only_for_folders(
             marked=marked, alike=alike, channel=channel, pixel_size=pixel_size, skip_doubtful=skip_doubtful
         )
-        with open_session(images, reading=True) as session:
-            say_doubtful(doubtful_in(session))
-            covering, count = partial(jobs.cover_project, session, out, say, chosen), len(session.images)
-            power = manpower(workers, scheduler, *(record.path for record in session.images[:1]))
-            power = Manpower(1) if chosen is None else power  # masks are there already
-            report = follow(by_crew(session, power, count, covering, say_who))
+        report = _of_project(images, out, say, chosen, who)
     elif chosen is None:
         _only_for(method, "kmeans and unet", marked=marked, channel=channel, skip_doubtful=skip_doubtful)
         _only_for(method, "kmeans", alike=alike)
-        report = follow(jobs.cover_masks(images, out, say, pixel_size_um=pixel_size))
+        report = follow(cover_masks(images, out, say, pixel_size_um=pixel_size))
     else:
         if method == "unet":
             _only_for(method, "kmeans", alike=alike)
-        doubtful = follow(doubtful_files(images))
-        say_doubtful(doubtful, skip_doubtful)
         looked_at = Channel() if channel is None else Channel(mode="index", index=channel)
-        count = pieces(images)
-        power = manpower(workers, scheduler, images, result_folder(images, out))
-        job = partial(
-            jobs.cover_folder,
-            anywhere(power, images),
-            anywhere(power, out),
-            chosen,
-            say,
-            channel=looked_at,
-            alike=alike,
-            marked=marked,
-            pixel_size_um=pixel_size,
-            skip=doubtful.images if skip_doubtful else (),
-        )
-        report = follow(manned(power, count, lambda crew: job(crew=crew), say_who))
+        how = {"channel": looked_at, "alike": alike, "marked": marked, "pixel_size_um": pixel_size}
+        report = _of_folder(images, out, say, chosen, who, skip_doubtful, how)
     return _answer(report, out, say)
+
+
+def _of_project(
+    project: Path, out: Path, say: ConfluencyParameters, method: CoverMethod | None, who: tuple[int | None, str]
+) -> CoverReport:
+    from cell_curator.confluency import cover_project
+    from cell_curator.doubtful_images import doubtful_in
+    from cell_curator.engines.cluster import Manpower
+    from cell_curator.workflow import by_crew
+
+    with open_session(project, reading=True) as session:
+        say_doubtful(doubtful_in(session))
+        power = manpower(*who, *(record.path for record in session.images[:1]))
+        power = Manpower(1) if method is None else power  # masks are there already
+        covering = partial(cover_project, session, out, say, method)
+        return follow(by_crew(session, power, len(session.images), covering, say_who))
+
+
+def _of_folder(
+    images: Path,
+    out: Path,
+    say: ConfluencyParameters,
+    method: CoverMethod,
+    who: tuple[int | None, str],
+    skip_doubtful: bool,
+    how: dict[str, Any],
+) -> CoverReport:
+    from cell_curator.confluency import cover_folder
+    from cell_curator.doubtful_images import doubtful_files
+    from cell_curator.engines.cluster import manned
+    from cell_curator.io.folders import result_folder
+
+    doubtful = follow(doubtful_files(images))
+    say_doubtful(doubtful, skip_doubtful)
+    count = pieces(images)
+    power = manpower(*who, images, result_folder(images, out))
+    skip = doubtful.images if skip_doubtful else ()
+    job = partial(cover_folder, anywhere(power, images), anywhere(power, out), method, say, skip=skip, **how)
+    return follow(manned(power, count, lambda crew: job(crew=crew), say_who))
 
 
 def _method(method: str, model: str, looks: int | None, typed: Typed) -> CoverMethod | None:
@@ -183,18 +202,23 @@ def _name(option: str) -> str:
 
 
 def _only_for_folders(**given: Any) -> None:
-    if names := [name for name, value in given.items() if value]:
+    if names := _typed_of(given):
         raise UserError(
             f"--{names[0].replace('_', '-')} is for folders; a project has its own masks, channel and sizes"
         )
 
 
 def _only_for(method: str, those: str, **given: Any) -> None:
-    if names := [name for name, value in given.items() if value not in (None, False)]:
+    if names := _typed_of(given):
         raise UserError(f"--{names[0].replace('_', '-')} is for --method {those}; leave it out with {method}")
 
 
-def _answer(report: Any, out: Path, say: ConfluencyParameters) -> Answer:
+def _typed_of(given: dict[str, Any]) -> list[str]:
+    """Names of the options that were typed; a channel may be 0."""
+    return [name for name, value in given.items() if value is not None and value is not False]
+
+
+def _answer(report: CoverReport, out: Path, say: ConfluencyParameters) -> Answer:
     """The table of all images, and lines on threshold, correction and alarm."""
     shown = []
     for row in report.rows:

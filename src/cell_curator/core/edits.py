@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 
 Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -240,7 +241,7 @@ def unlocked(labels: Labels, values: Iterable[int], locked: Collection[int]) -> 
             f"{'these cells are' if many else 'this cell is'} locked; unlock {'them' if many else 'it'} first"
         )
     held = len(values) - len(free)
-    return free, f"{held} locked cell{'s' if held > 1 else ''} left alone" if held else ""
+    return free, f"{number_of(held, 'locked cell')} left alone" if held else ""
 
 
 def counted(values: Labels) -> dict[int, int]:

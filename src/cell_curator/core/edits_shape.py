@@ -26,6 +26,7 @@ from cell_curator.core.edits import (
     window,
 )
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 
 
 def fill_holes(labels: Labels, values: Collection[int], *, locked: Collection[int] = ()) -> LabelEdit:
@@ -107,7 +108,7 @@ def _reshaped(
         here[mask & ~wanted] = 0
         here[wanted & (here == 0) & (before[window(place)] == 0)] = value
     if vanished:
-        note = joined(note, f"{vanished} cell{'s' if vanished > 1 else ''} would vanish and stayed as before")
+        note = joined(note, f"{number_of(vanished, 'cell')} would vanish and stayed as before")
         if vanished == len(values):
             raise UserError(f"nothing would be left of {'these cells' if vanished > 1 else 'this cell'}; take fewer px")
     if np.array_equal(before, after):

@@ -31,6 +31,7 @@ from cell_curator.core.edits import (
     window,
 )
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 
 _SPECK_PX = 4  # a corner this small that a line cuts off stays with its cell
 _SPECK = 0.01  # and so does one of this share of the cell
@@ -120,7 +121,7 @@ def split_by_seeds(
             fresh += 1
     idle = int((~np.isin(under, values)).sum())
     if idle:
-        note = joined(note, f"{idle} seed{'s' if idle > 1 else ''} split nothing")
+        note = joined(note, f"{number_of(idle, 'seed')} split nothing")
     return changed(box, before, after, origin=origin, note=note)
 
 

@@ -19,6 +19,7 @@ from cell_curator.core.cluster_reading import smooth_density
 from cell_curator.core.doses import in_order
 from cell_curator.core.jobs import UserError
 from cell_curator.core.patches import PatchParameters
+from cell_curator.core.words import number_of
 
 QUANTITIES = ("area", "height", "width")
 """What is looked at, in px² and px: the cell's box, after the turn that patches get."""
@@ -136,12 +137,14 @@ def cut_off(sizes: pd.DataFrame, method: str, size: int, margin: int = 0) -> str
     """
     if method == "resize":
         shrunk = int((_needed(sizes, margin) > size).sum())
-        return f"{_cells(shrunk)} would be shrunk to fit, and sizes would no longer be seen" if shrunk else ""
+        return (
+            f"{number_of(shrunk, 'cell')} would be shrunk to fit, and sizes would no longer be seen" if shrunk else ""
+        )
     # without its margin a cell is whole all the same
     lost = (_needed(sizes, 0) > size).to_numpy()
     if not lost.any():
         return ""
-    said = f"{_cells(int(lost.sum()))} of {len(sizes)} ({_percent(lost.mean())}) would be cut off"
+    said = f"{number_of(int(lost.sum()), 'cell')} of {len(sizes)} ({_percent(lost.mean())}) would be cut off"
     by_condition = {
         str(c): float(lost[(sizes["condition"] == c).to_numpy()].mean()) for c in sizes["condition"].unique()
     }
@@ -218,7 +221,3 @@ def _five(values: tuple[float, ...]) -> tuple[float, float, float, float, float]
 def _percent(share: float | Any) -> str:
     percent = 100 * float(share)
     return f"{percent:.0f} %" if percent >= 10 and percent <= 99 else f"{percent:.1f} %".replace("100.0 %", "100 %")
-
-
-def _cells(count: int) -> str:
-    return f"{count} cell{'s' if count != 1 else ''}"

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from cell_curator.core.words import number_of
 from cell_curator.link.colors import SELECTED
 from cell_curator.link.map_dots import add_quietly
 
@@ -80,7 +81,7 @@ class Lasso:
         else:
             self._session.selection.set(caught)
         count = len(self._session.selection.ids)
-        self.said.emit(f"{count:,} cell{'' if count == 1 else 's'} selected" if caught else "No cell inside the line")
+        self.said.emit(f"{number_of(count, 'cell')} selected" if caught else "No cell inside the line")
 
     def _on_press(self, viewer: Any, event: Any) -> Generator[None, None, None]:
         held = frozenset(str(getattr(m, "name", m)).lower() for m in getattr(event, "modifiers", ()))

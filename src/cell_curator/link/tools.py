@@ -189,7 +189,7 @@ class ToolBox:
             self.said.emit("no cell is selected; click one first")
             return False
         self.session.set_verdict(cells, VERDICTS[tool])
-        self.said.emit(f"{tool}: {len(cells)} cell{'s' if len(cells) > 1 else ''}")
+        self.said.emit(f"{tool}: {number_of(len(cells), 'cell')}")
         return True
 
     def _edit(self, tool: str, **what: Any) -> bool:
@@ -263,7 +263,7 @@ class ToolBox:
             return
         self._seeds.append(points[0])
         self._show(*(self._cross(seed) for seed in self._seeds), color=_SEED)
-        self.said.emit(f"{len(self._seeds)} seed{'s' if len(self._seeds) > 1 else ''}; Enter splits, Esc forgets")
+        self.said.emit(f"{number_of(len(self._seeds), 'seed')}; Enter splits, Esc forgets")
 
     def _select(self, mode: str, points: Points, shift: bool) -> None:
         self.link.flush()

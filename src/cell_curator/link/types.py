@@ -9,6 +9,7 @@ import numpy as np
 from psygnal import Signal
 
 from cell_curator.core.jobs import UserError
+from cell_curator.core.words import number_of
 from cell_curator.link.geometry import to_data
 from cell_curator.typing_cells import give_type
 
@@ -59,7 +60,7 @@ class TypePainter:
         except UserError as error:
             self.said.emit(str(error))
             return
-        many = f"{len(cells)} cell{'s'[: len(cells) != 1]}"
+        many = number_of(len(cells), "cell")
         self.said.emit(f"{many}: {name}" if name else f"{many}: no type")
 
     def _on_press(self, viewer: Any, event: Any) -> Generator[None, None, None]:

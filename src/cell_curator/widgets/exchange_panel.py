@@ -85,4 +85,4 @@ class ExchangePanel(QWidget):
 
 def _exported(folder: str, report: Exported) -> str:
     notes = f" · {report.notes[0]}" if report.notes else ""
-    return f"{len(report.files)} file{'s'[: len(report.files) != 1]} in {Path(folder).name}{notes}"
+    return f"{number_of(len(report.files), 'file')} in {Path(folder).name}{notes}"

@@ -23,6 +23,7 @@ from cell_curator import map_reading
 from cell_curator.core.colors import cluster_color
 from cell_curator.core.permutation import CHANCE, p_text
 from cell_curator.core.trend import rho_text
+from cell_curator.core.words import number_of
 from cell_curator.widgets import style
 from cell_curator.widgets.controls import Fold, push_button, swatch
 
@@ -147,7 +148,7 @@ class ConditionsPage(QWidget):
         self._show_warnings(judgement.warnings)
         self._show_scores(judgement.honesty)
         count = len(judgement.warnings)
-        return f"{count} warning{'' if count == 1 else 's'}" if count else "Nothing speaks against this map"
+        return number_of(count, "warning") if count else "Nothing speaks against this map"
 
     def _show_scores(self, rows: tuple[HonestyRow, ...]) -> None:
         quiet = style.colors(str(self._dock.bench.viewer.theme))["quiet"]

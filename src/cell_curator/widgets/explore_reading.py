@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 from cell_curator import map_reading
 from cell_curator.core.colors import cluster_color
 from cell_curator.core.jobs import Job, UserError
+from cell_curator.core.words import number_of
 from cell_curator.widgets.controls import Choice, push_button
 from cell_curator.widgets.explore_figures import BarRows, DensityPlots, LikenessTable
 from cell_curator.widgets.explore_pictures import PictureRow, PictureRows, cell_pictures, painted, top_of
@@ -226,7 +227,7 @@ class ReadingPage(QWidget):
 def _row(session: Session, number: int, cells: list[int]) -> PictureRow:
     names = session.embedding.cluster_names if session.embedding is not None else {}
     count = int((session.cells.frame["cluster"] == number).sum())
-    title = f"{names.get(number, '')}: {count:,} cell{'' if count == 1 else 's'}"
+    title = f"{names.get(number, '')}: {number_of(count, 'cell')}"
     return PictureRow(title, cell_pictures(session, cells), tuple(cells), cluster_color(number))
 
 

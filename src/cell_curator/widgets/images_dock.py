@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QTableView,
 )
 
+from cell_curator.core.words import number_of
 from cell_curator.widgets.controls import Fold
 from cell_curator.widgets.dock import Connections, Dock, choose_folder
 from cell_curator.widgets.exchange_panel import ExchangePanel
@@ -127,7 +128,7 @@ class ImagesDock(Dock):
             return
         cells = int(session.cells.frame["image"].isin(ids).sum())
         question = (
-            f"Take {len(ids)} image{'s'[: len(ids) != 1]} and {cells} cells out of the project?"
+            f"Take {number_of(len(ids), 'image')} and {number_of(cells, 'cell')} out of the project?"
             " This cannot be undone; the image files stay where they are."
         )
         yes = QMessageBox.StandardButton.Yes

@@ -92,7 +92,7 @@ class ImagesModel(QAbstractTableModel):
         record = self._record(row)
         channels, height, width = record.shape
         size = f"{record.pixel_size_um:.3g} µm per px" if record.pixel_size_um else "pixel size unknown"
-        names = f"{channels} channel{'s'[: channels != 1]}: {', '.join(record.channel_names)}"
+        names = f"{number_of(channels, 'channel')}: {', '.join(record.channel_names)}"
         cells = self._counts.get(record.image_id, 0)
         here = f"\n{_PLANES[record.axis]} {record.plane + 1}: {number_of(cells, 'cell')}" if record.axis else ""
         note = f"\n{record.note}" if record.note else ""

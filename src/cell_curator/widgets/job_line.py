@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from cell_curator.core.jobs import Job, Progress, UserError
+from cell_curator.core.words import number_of
 from cell_curator.widgets.controls import ElidedLabel
 from cell_curator.widgets.runner import Outcome, time_left
 from cell_curator.widgets.workbench import Workbench
@@ -126,7 +127,7 @@ class JobLine(QWidget):
 
     def _say_added(self, report: AddReport) -> None:
         count = len(report.added)
-        self.show_state(f"{count} image{'s'[: count != 1]} added")
+        self.show_state(f"{number_of(count, 'image')} added")
         if report.failed:
             more = f" (and {len(report.failed) - 1} more)" if len(report.failed) > 1 else ""
             self.show_error(f"{len(report.failed)} could not be read: {report.failed[0][1]}{more}")

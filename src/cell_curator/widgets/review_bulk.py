@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cell_curator.core.cells import VERDICTS
+from cell_curator.core.words import number_of
 from cell_curator.widgets.controls import Choice, NumberEdit, push_button
 from cell_curator.widgets.gallery import CellList, Gallery
 from cell_curator.widgets.gallery_pictures import Look
@@ -121,7 +122,7 @@ class BulkSheet(QWidget):
         """Ask about these cells."""
         self._session, self.cells, self._verdict, self._draws = session, cells, verdict, 0
         count = len(cells)
-        what = f"{_WORDS[verdict]} {count:,} cell{'s'[: count != 1]}"
+        what = f"{_WORDS[verdict]} {number_of(count, 'cell')}"
         self.title.setText(f"{what}?")
         self.note.setText(
             f"These are {SHOWN} of them, by chance. Hover says what is suspicious."

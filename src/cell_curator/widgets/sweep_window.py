@@ -28,6 +28,7 @@ from cell_curator.core.preview import Region
 from cell_curator.core.recipe import Recipe
 from cell_curator.core.sweep import Tile
 from cell_curator.core.sweep_axes import check, sweepable, usual_pair
+from cell_curator.core.words import number_of
 from cell_curator.widgets import style
 from cell_curator.widgets.controls import ElidedLabel
 from cell_curator.widgets.dock import Connections, line
@@ -280,13 +281,13 @@ class SweepWindow(QWidget):
         else:
             count = int(np.prod([len(axis.values) for axis in axes]))
             said = " × ".join(str(len(axis.values)) for axis in reversed(axes))
-            self._say_plan(f"{said} = {count} tiles" if len(axes) > 1 else f"{count} tile{'s'[: count != 1]}")
+            self._say_plan(f"{said} = {count} tiles" if len(axes) > 1 else number_of(count, "tile"))
         self.make.setEnabled(not self._wrong and not self.bench.runner.busy and self._subject is not None)
         reason, count = self._why_no_score()
         self.score.setEnabled(not reason)
         self.score.setToolTip(
             reason
-            or f"Find the cells in every tile and compare with the {count} reviewed cell{'s'[: count != 1]} in view"
+            or f"Find the cells in every tile and compare with the {number_of(count, 'reviewed cell')} in view"
             " (average precision at IoU 0.5). Takes seconds a tile"
         )
         scored = bool(self.view.best)

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from cell_curator.comparing import Doubt, doubtful
 from cell_curator.core.regions import HOLDOUT, REVIEWED
+from cell_curator.core.words import number_of
 from cell_curator.examples import Counts, Finding, preflight
 from cell_curator.link.teaching import Guide, ModelOutlines
 from cell_curator.widgets.controls import push_button
@@ -204,7 +205,7 @@ class TeachDock(Dock):
     def _checked(self, findings: tuple[Finding, ...]) -> str:
         self.learning.show_findings(findings)
         count = len(findings)
-        return f"{count} thing{'s'[: count != 1]} to know before a round" if count else "Ready for a round"
+        return f"{number_of(count, 'thing')} to know before a round" if count else "Ready for a round"
 
     def _progressed(self, progress: Any) -> None:
         if progress.payload is self._taken:  # while a step takes long, the last payload comes again and again
@@ -261,7 +262,7 @@ class TeachDock(Dock):
         self._walk(self.doubts)
         self._fit()
         self.bring(self.doubts)
-        return f"{len(found)} place{'s'[: len(found) != 1]}, the least sure first; N goes to the next"
+        return f"{number_of(len(found), 'place')}, the least sure first; N goes to the next"
 
     def _take_me(self) -> None:
         self._walk(self.doubts)

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxL
 
 from cell_curator import marking
 from cell_curator.core.regions import HOLDOUT, KINDS, REVIEWED
+from cell_curator.core.words import number_of
 from cell_curator.examples import Counts, counts
 from cell_curator.link.regions import REGION_COLORS
 from cell_curator.widgets.controls import push_button
@@ -247,13 +248,9 @@ class _Offer(QWidget):
 
 def counts_in_words(found: Counts, locked: int) -> str:
     """``"6 examples, 412 cells reviewed; 2 images (131 cells) locked away"``."""
-    first = f"{_some(found.examples, 'example')}, {_some(found.cells, 'cell')} reviewed"
+    first = f"{number_of(found.examples, 'example')}, {number_of(found.cells, 'cell')} reviewed"
     if not locked:
         return f"{first}; nothing locked away yet"
     if not found.holdout_cells:
-        return f"{first}; {_some(locked, 'image')} locked away, but not reviewed yet"
-    return f"{first}; {_some(found.holdout_images, 'image')} ({_some(found.holdout_cells, 'cell')}) locked away"
-
-
-def _some(number: int, word: str) -> str:
-    return f"{number} {word}{'s'[: number != 1]}"
+        return f"{first}; {number_of(locked, 'image')} locked away, but not reviewed yet"
+    return f"{first}; {number_of(found.holdout_images, 'image')} ({number_of(found.holdout_cells, 'cell')}) locked away"

@@ -10,6 +10,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
+from cell_curator.core.words import number_of
 from cell_curator.round_table import RoundRow
 from cell_curator.widgets import style
 
@@ -197,7 +198,7 @@ def row_in_words(row: RoundRow) -> str:
     """What a round learned from, how long it took, and what is to be said of it."""
     if not row.round_id:
         return f"Before the first round: {row.title}"
-    parts = [f"From {row.parent}", f"{row.cells} whole cells of {row.examples} image{'s'[: row.examples != 1]}"]
+    parts = [f"From {row.parent}", f"{row.cells} whole cells of {number_of(row.examples, 'image')}"]
     if row.minutes is not None:
         parts.append(f"{row.minutes:.1f} min")
     if row.edits_per_100 is not None:

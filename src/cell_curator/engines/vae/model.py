@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_curator.core.jobs import Job, Progress, UserError, drive
+from cell_curator.core.words import number_of
 from cell_curator.engines.vae.loss import reconstruction_error
 from cell_curator.engines.vae.network import Network, architecture, build
 from cell_curator.engines.vae.parameters import VaeParameters
@@ -59,9 +60,9 @@ class VaeModel:
         channels, size = (1 if images.ndim == 3 else images.shape[1]), images.shape[-1]
         if images.ndim not in (3, 4) or (channels, *images.shape[-2:]) != (self.channels, self.size, self.size):
             raise UserError(
-                f"patches of {size} px and {_count(channels, 'channel')} do not fit the embedding, which was learned "
-                f"on {self.size} px and {_count(self.channels, 'channel')}; cut the patches like that or compute the "
-                "embedding again"
+                f"patches of {size} px and {number_of(channels, 'channel')} do not fit the embedding, which was "
+                f"learned on {self.size} px and {number_of(self.channels, 'channel')}; cut the patches like that or "
+                "compute the embedding again"
             )
 
     def network(self) -> Network:
@@ -259,7 +260,3 @@ def batches(images: NDArray[Any]) -> Iterator[Any]:
     for start in range(0, len(images), BATCH):
         batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH], np.float32))
         yield batch[:, None] if batch.ndim == 3 else batch
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
