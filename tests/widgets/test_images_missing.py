@@ -51,6 +51,7 @@ def test_a_wrong_folder_is_said(show, bench, moved, wait, tmp_path, qtbot):
     dock = show(ImagesDock)
     bench.adopt(session)
     wait()
+    qtbot.waitUntil(lambda: "no longer there" in dock.jobs.error.text())  # said of the image on the screen
     (tmp_path / "nothing").mkdir()
     dock.missing.search(tmp_path / "nothing")
     wait()
