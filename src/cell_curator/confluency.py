@@ -7,25 +7,21 @@ is and how sure it is is in `core.confluency`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cell_curator.core.confluency import (
-    Calibration,
     Confluency,
     ConfluencyParameters,
     CoverMethod,
-    CurvePoint,
     UnetCover,
     calibrate,
     confluency,
-    curve,
     time_in,
     union_of_masks,
 )
@@ -34,10 +30,10 @@ from cell_curator.core.pixel_clusters import KmeansParameters, PixelModel, fit, 
 from cell_curator.core.recipe import Channel, Recipe
 from cell_curator.core.regions import REVIEWED
 from cell_curator.core.steps import Grey, select_channel
+from cell_curator.cover_report import CoverReport, CoverRow, written
 from cell_curator.covering import Covered, Execute, Finder, by_groups, by_network, card_of, recipe_of
 from cell_curator.engines.cards import ModelCard
-from cell_curator.io.atomic import write_atomic
-from cell_curator.io.folders import Source, convert, label_files, make_folder, note_failures
+from cell_curator.io.folders import Source, convert, label_files, make_folder
 from cell_curator.io.images import find_images, natural_key, read_image, read_info, write_tiff
 from cell_curator.io.labels import check_shape, read_labels
 from cell_curator.io.records import ImageRecord
@@ -46,54 +42,7 @@ from cell_curator.one_image import where
 if TYPE_CHECKING:
     from cell_curator.session import Session
 
-TABLE, CURVE = "confluency.csv", "confluency_curve.csv"
-
 _LEAST_MARKED = 1000  # px of an image that must be reviewed to say anything of its cover
-
-
-@dataclass(frozen=True)
-class CoverRow:
-    """One image, or one plane of a stack, counted from 0 (else None). ``as_found`` is the percentage uncorrected."""
-
-    image: str
-    condition: str
-    time: float | None
-    plane: int | None
-    cover: Confluency
-    as_found: float
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class CoverReport:
-    """What became of a folder or project.
-
-    Parameters
-    ----------
-    rows
-        In the order of the images.
-    failed
-        (file or image, reason).
-    threshold
-        From which score a pixel is a cell; None where masks were taken as they are.
-    calibration
-        What the hand-marked parts taught, or None.
-    """
-
-    rows: tuple[CoverRow, ...]
-    failed: tuple[tuple[str, str], ...]
-    threshold: float | None = None
-    calibration: Calibration | None = None
-
-    @property
-    def curve(self) -> list[CurvePoint]:
-        """Cover by condition and time."""
-        rows = self.rows
-        return curve([r.condition for r in rows], [r.time for r in rows], [r.cover.percent for r in rows])
-
-    def alarming(self, say: ConfluencyParameters) -> list[str]:
-        """Names of the images that reach the alarm, each once."""
-        return list(dict.fromkeys(row.image for row in self.rows if row.cover.alarming(say)))
 
 
 def cover_folder(
@@ -153,8 +102,13 @@ def cover_folder(
             truth = read_labels(by_hand[source.stem])
             check_shape(truth, info.shape, by_hand[source.stem])
             drawn[source.stem] = 100.0 * float(union_of_masks(truth).mean())
-        files = {"path": source.path, "target": target, "stem": source.stem, "condition": conditions[source.path]}
-        how = {"finder": finder, "say": say, "pixel_size_um": pixel_size_um}
+        files: dict[str, Any] = {
+            "path": source.path,
+            "target": target,
+            "stem": source.stem,
+            "condition": conditions[source.path],
+        }
+        how: dict[str, Any] = {"finder": finder, "say": say, "pixel_size_um": pixel_size_um}
         if crew is ALONE:
             return (yield from cover_file(**files, **how, execute=execute))
         here: list[CoverRow] = yield from crew.call(f"{__name__}:cover_file", **files, **how)
@@ -171,7 +125,7 @@ def cover_folder(
         raise UserError(f"{marked}: holds no mask for any of the images; name masks as their images")
     taught = calibrate(*zip(*pairs, strict=True)) if pairs else None
     flat = [row for stem in report.done for row in rows[stem]]
-    return _written(out, CoverReport(tuple(flat), report.failed, method.threshold), say, taught)
+    return written(out, CoverReport(tuple(flat), report.failed, method.threshold), say, taught)
 
 
 def cover_file(
@@ -195,7 +149,7 @@ def cover_file(
         found = confluency(made.mask, size, count=made.count, params=say)
         time = time_in(stem) if info.axis != "T" or number is None else float(number)
         here.append(CoverRow(stem, condition, time, number, found, found.percent, made.note))
-        masks.append(made.mask.astype(np.uint8) * 255)
+        masks.append(made.mask.astype(np.uint8) * np.uint8(255))
     write_tiff(target, np.stack(masks) if info.axis else masks[0], pixel_size_um=size, axis=info.axis or "C")
     return here
 
@@ -225,7 +179,7 @@ def cover_masks(
 
     yield from each(files, one, failed=lambda stem, error: failed.append((str(files[stem]), str(error))))
     _refuse_nothing(masks, rows, failed)
-    return _written(out, CoverReport(tuple(rows.values()), tuple(failed)), say, None)
+    return written(out, CoverReport(tuple(rows.values()), tuple(failed)), say, None)
 
 
 def cover_project(
@@ -276,7 +230,7 @@ def cover_project(
     )
     _refuse_nothing(session.folder, rows, failed)
     report = CoverReport(tuple(rows.values()), tuple(failed), None if method is None else method.threshold)
-    return _written(out, report, say, calibrate(*zip(*pairs, strict=True)) if pairs else None)
+    return written(out, report, say, calibrate(*zip(*pairs, strict=True)) if pairs else None)
 
 
 def cover_image(
@@ -384,43 +338,3 @@ def _refuse_nothing(where: Path, rows: Any, failed: Sequence[tuple[str, str]]) -
         file, reason = failed[0]
         line = reason if reason.startswith(file) else f"{file}: {reason}"
         raise UserError(line if len(failed) == 1 else f"none of the {len(failed)} images of {where} was usable; {line}")
-
-
-def _written(out: Path, report: CoverReport, say: ConfluencyParameters, taught: Calibration | None) -> CoverReport:
-    if taught is not None:
-        rows = tuple(replace(row, cover=taught.apply(row.cover)) for row in report.rows)
-        report = replace(report, rows=rows, calibration=taught)
-    _write(out / TABLE, table(report, say))
-    points = report.curve
-    _write(out / CURVE, pd.DataFrame([vars(point) for point in points], columns=list(CurvePoint.__dataclass_fields__)))
-    note_failures(out, report.failed)
-    return report
-
-
-def table(report: CoverReport, say: ConfluencyParameters) -> pd.DataFrame:
-    """One row per image, as in confluency.csv; what is not known is empty."""
-    rows = [
-        {
-            "image": row.image,
-            "condition": row.condition,
-            "time": row.time,
-            "plane": row.plane,
-            "percent": row.cover.percent,
-            "low": None if row.cover.interval is None else row.cover.interval[0],
-            "high": None if row.cover.interval is None else row.cover.interval[1],
-            "covered_um2": row.cover.covered_um2,
-            "count": row.cover.count,
-            "density_per_mm2": row.cover.density,
-            "as_found": row.as_found,
-            "threshold": report.threshold,
-            "alarm": row.cover.alarming(say),
-            "note": row.note,
-        }
-        for row in report.rows
-    ]
-    return pd.DataFrame(rows).astype({"plane": "Int64", "count": "Int64"})
-
-
-def _write(path: Path, rows: pd.DataFrame) -> None:
-    text = rows.to_csv(index=False, lineterminator="\n", float_format="%.7g")
-    write_atomic(path, lambda stream: stream.write(text.encode()))

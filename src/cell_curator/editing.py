@@ -100,13 +100,13 @@ def edit(
     if tool not in TOOLS:
         raise UserError(f"there is no tool {tool!r}; use one of {', '.join(TOOLS)}")
     # The journal keeps the points as they were used, so that a replay does the same to the pixel.
-    points = np.round(np.asarray(points, float), 2).reshape(-1, 2)
+    where = np.round(np.asarray(points, float), 2).reshape(-1, 2)
     labels = [int(label) for label in labels]
     with session.lock:
-        made = TOOLS[tool](session, image_id, points, labels, options)
+        made = TOOLS[tool](session, image_id, where, labels, options)
         detail = {
             "image": session.image(image_id).name,
-            "points": points.tolist(),
+            "points": where.tolist(),
             "labels": labels,
             **({"options": options} if options else {}),
         }
@@ -253,7 +253,7 @@ class LabelStep:
         """Whether the touched cells are the ones that the step left, with the pixels it left them."""
         was = _revisions(self.was)
         there = table["revision"].reindex([*was, *_owners(self.becomes).values()]).dropna()
-        return {int(cell): int(revision) for cell, revision in there.items()} == was
+        return dict(zip(there.index.tolist(), there.astype(int).tolist(), strict=True)) == was
 
 
 def paint(session: Session, image_id: int, labels: NDArray[np.integer[Any]], action: str) -> frozenset[int]:
@@ -281,8 +281,8 @@ def paint(session: Session, image_id: int, labels: NDArray[np.integer[Any]], act
         table = session.cells.of_image(image_id)
         touched = table[table["label"].isin(made.touched)]
         gone = touched.index[~touched["label"].isin(rows["label"])].tolist()
-        detail = {"image": record.name, "cells": rows.index.tolist(), "removed": gone}
-        detail["pixels"] = PixelRuns.of(made).to_json()
+        pixels = PixelRuns.of(made).to_json()
+        detail = {"image": record.name, "cells": rows.index.tolist(), "removed": gone, "pixels": pixels}
         shown = pd.concat([rows, _neighbours(session, image_id, new, made, pd.concat([touched, rows]))])
         session.commit(Change(action, detail, cells=shown, removed=tuple(gone), labels={image_id: new}))
     return frozenset(int(i) for i in (*rows.index, *gone))
@@ -309,7 +309,7 @@ def measured_rows(
     for sides in before[_BOX].itertuples(index=False):
         box = union(box, sides)
     measured = measure_part(labels, measured_channel(session, session.pixels(record.image_id)), touched, box)
-    known = {**ids, **before["cell_id"].to_dict()}
+    known: dict[int, int] = {**ids, **dict(zip(before.index.tolist(), before["cell_id"].tolist(), strict=True))}
     new = [label for label in measured.index if label not in known]
     if new:
         known.update(zip(new, session.project.reserve_cell_ids(len(new)).tolist(), strict=True))
@@ -347,7 +347,7 @@ def _neighbours(
     fresh = measure_part(labels, pixels, rows["label"].tolist(), box).loc[rows["label"]]
     old = rows[list(MEASURED)].to_numpy(float)
     # a part of the image differs from the whole in the last digits
-    moved = ~np.isclose(fresh.to_numpy(float), old, rtol=1e-5, atol=1e-7, equal_nan=True).all(axis=1)
+    moved: NDArray[np.bool_] = ~np.isclose(fresh.to_numpy(float), old, rtol=1e-5, atol=1e-7, equal_nan=True).all(axis=1)
     return rows.assign(**{name: fresh[name].to_numpy() for name in MEASURED})[moved]
 
 

@@ -182,8 +182,9 @@ def _unmarked(session: Session) -> int:
     rows = session.cells.frame
     rows = rows[rows["verdict"].isin(DECIDED)]
     lost = 0
-    for image_id, part in rows.groupby("image"):
-        lost += int((~middles_in(part, session.marked(int(image_id), REVIEWED))).sum())
+    for image_id in rows["image"].unique().tolist():
+        there = middles_in(rows[rows["image"] == image_id], session.marked(image_id, REVIEWED))
+        lost += int((~there).sum())
     return lost
 
 

@@ -144,7 +144,8 @@ def _rows(
 def error_per_pixel(error: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """``map_error``: what the network could not draw of each cell, over the pixels of the cell."""
     pixels = masks.reshape(len(masks), -1).sum(axis=1) if len(masks) else np.zeros(0)
-    return np.asarray(error, np.float64) / np.maximum(pixels, 1)
+    shared: NDArray[np.float64] = np.asarray(error, np.float64) / np.maximum(pixels, 1)
+    return shared
 
 
 def map_of(session: Session) -> StoredEmbedding:

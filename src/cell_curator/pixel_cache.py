@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 MOST_BYTES = 1_000_000_000
 
 
@@ -22,12 +23,13 @@ class PixelCache:
         self._lock = threading.Lock()
         self._values: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
-    def get(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    def get(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """The value, made if it is not there; two threads may make it at the same time."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
-                return self._values[key]
+                kept: T = self._values[key]
+                return kept
         value = make()
         self.put(key, value)
         return value

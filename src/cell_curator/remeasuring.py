@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cell_curator.core.jobs import Job, UserError, each
 from cell_curator.core.large_cells import measure_lazily
@@ -34,10 +34,10 @@ def remeasure(session: Session) -> Job[tuple[str, ...]]:
     unread: list[str] = []
 
     def one(image_id: int) -> Job[None]:
-        pixels = measured_channel(session, session.pixels(image_id))
+        pixels: Any = measured_channel(session, session.pixels(image_id))
         with session.lock:  # what is measured and what is stored are the same labels
             rows = session.cells.of_image(image_id)
-            labels = session.label_view(image_id)
+            labels: Any = session.label_view(image_id)
             large = isinstance(labels, Lazy)
             measured = measure_lazily(labels, pixels, rows) if large else measure(labels, pixels)
             measured = measured.reindex(rows["label"])

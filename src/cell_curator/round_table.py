@@ -91,14 +91,14 @@ def _row(number: int, name: str, model: str, parent: str, detail: Any, scores: A
         name,
         model,
         parent,
-        len(detail.get("examples", ())),
-        int(detail.get("cells", 0)),
-        *(scores.get(key) for key in ("ap50", "ap75", "ap90", "splits", "merges", "misses")),
-        detail.get("minutes"),
-        detail.get("edits_per_100"),
-        in_use,
-        bool(detail.get("usable", True)),
-        "; ".join(notes),
+        examples=len(detail.get("examples", ())),
+        cells=int(detail.get("cells", 0)),
+        **{key: scores.get(key) for key in ("ap50", "ap75", "ap90", "splits", "merges", "misses")},
+        minutes=detail.get("minutes"),
+        edits_per_100=detail.get("edits_per_100"),
+        in_use=in_use,
+        usable=bool(detail.get("usable", True)),
+        note="; ".join(notes),
     )
 
 

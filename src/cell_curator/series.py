@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cell_curator.core.jobs import UserError
-from cell_curator.core.stitching import chains, common_labels, relabelled
+from cell_curator.core.stitching import Labels, chains, common_labels, relabelled
 from cell_curator.io.project import Change
 from cell_curator.io.records import ImageRecord
 
@@ -91,7 +91,7 @@ def join(session: Session, image_id: int, threshold: float, *, only: bool = Fals
         return len(changed)
 
 
-def _numbers(planes: Sequence[ImageRecord], views: Sequence[np.ndarray], threshold: float) -> list[dict[int, int]]:
+def _numbers(planes: Sequence[ImageRecord], views: Sequence[Labels], threshold: float) -> list[dict[int, int]]:
     """As `chains`; where a plane between was taken out of the project, no cell goes on."""
     with_gaps, place = [], []
     for index, (record, view) in enumerate(zip(planes, views, strict=True)):

@@ -148,7 +148,7 @@ class Session:
 
     def row(self, cell_id: int) -> pd.Series[Any]:
         """One cell's row."""
-        return self._cells.frame.loc[cell_id]
+        return cast("pd.Series[Any]", self._cells.frame.loc[cell_id])
 
     def cell_at(self, image_id: int, label: int) -> int | None:
         """Id of the cell with this label value in this image."""
@@ -184,7 +184,7 @@ class Session:
         frame = self._cells.frame
         stale = np.ones(len(frame), bool)
         if self._embedding is not None:
-            at = frame.index.get_indexer(self._embedding.cell_id)
+            at = frame.index.get_indexer(pd.Index(self._embedding.cell_id))
             at, made_from = at[at >= 0], self._embedding.revision[at >= 0]
             stale[at[frame["revision"].to_numpy()[at] == made_from]] = False
         return stale
@@ -231,7 +231,7 @@ class Session:
         record = self.image(image_id)
 
         def read() -> NDArray[np.generic]:
-            return read_pixels(record.path, record.plane if record.axis else None)
+            return cast("NDArray[np.generic]", read_pixels(record.path, record.plane if record.axis else None))
 
         return self._pixels.get(("pixels", image_id, record.path, record.plane), read)
 
@@ -278,8 +278,10 @@ class Session:
         picture, angle = prepared.image, prepared.angle_deg
         if isinstance(labels, Lazy):
             rows = self._cells.frame.loc[[cell_id]]
-            return cut_lazily(cast("Lazy", picture), labels, rows, how, angle).images[0]
-        return cut(picture, labels, [int(row["label"])], how, angle).images[0]
+            made = cut_lazily(cast("Lazy", picture), labels, rows, how, angle)
+        else:
+            made = cut(picture, labels, [int(row["label"])], how, angle)
+        return cast("NDArray[np.float32]", made.images[0])
 
     # ------------------------------------------------------------------ going about
 
@@ -345,9 +347,10 @@ class Session:
 
     def next_revisions(self, cells: Sequence[int]) -> list[int]:
         """A revision for each cell that it never had: pictures and maps made from another one are stale."""
-        last = self._cells.frame["revision"].reindex(cells, fill_value=0).tolist()
+        wanted = pd.Index(cells)
+        last = self._cells.frame["revision"].reindex(wanted, fill_value=0).tolist()
         if self._embedding is not None:
-            made = pd.Series(self._embedding.revision, index=self._embedding.cell_id).reindex(cells, fill_value=0)
+            made = pd.Series(self._embedding.revision, index=self._embedding.cell_id).reindex(wanted, fill_value=0)
             last = [max(pair) for pair in zip(last, made.tolist(), strict=True)]
         new = [max(before, self._newest.get(cell, 0)) + 1 for cell, before in zip(cells, last, strict=True)]
         self._newest.update(zip(cells, new, strict=True))

@@ -11,12 +11,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
-from cell_curator.confluency import CoverRow
 from cell_curator.core.confluency import ConfluencyParameters, UnetCover, confluency
 from cell_curator.core.jobs import Progress, drive
 from cell_curator.core.pixel_clusters import KmeansParameters, cleaned, cluster_pixels
 from cell_curator.core.regions import REVIEWED
 from cell_curator.core.steps import select_channel
+from cell_curator.cover_report import CoverRow
 from cell_curator.covering import Covered
 from cell_curator.io.tiff import write_tiff
 from cell_curator.link.confluency import COVERED, GROUPS

@@ -21,7 +21,7 @@ from cell_curator.core.pixel_clusters import KmeansParameters
 from cell_curator.core.recipe import Channel
 
 if TYPE_CHECKING:
-    from cell_curator.confluency import CoverReport
+    from cell_curator.cover_report import CoverReport
 
 Cover = Annotated[
     Path,

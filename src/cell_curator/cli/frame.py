@@ -150,9 +150,9 @@ class OneLineErrors(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Run a command and exit with 0, 1 or 2."""
         given = list(sys.argv[1:] if args is None else args)
-        standalone = options.pop("standalone_mode", True)
+        standalone, options["standalone_mode"] = options.pop("standalone_mode", True), False
         try:
-            code = super().main(given, *rest, standalone_mode=False, **options)
+            code = super().main(given, *rest, **options)
         except typer.Abort:
             code = _tell(FAILED, "stopped; what was finished is kept", given)
         except KeyboardInterrupt:
@@ -243,7 +243,7 @@ def _option(group: Group, name: str, info: ParameterInfo) -> inspect.Parameter:
         show_default=False,
         rich_help_panel=group.panel,
     )
-    annotation = Annotated[info.annotation | None, option]
+    annotation: Any = Annotated[info.annotation | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -75,7 +75,7 @@ def run(
     start = time.monotonic()
     find_images(images)  # so that no project is made of a wrong path
     chosen = None if recipe is None else read_recipe(recipe)
-    models = (StackParameters, *FOLLOWS_FROM)
+    models: tuple[type[Parameters], ...] = (StackParameters, *FOLLOWS_FROM)
     if dry_run:
         return _foretold(images, out, chosen, typed, models, again)
     with open_session(out, create=True) as session:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from cell_curator.confluency import CURVE, TABLE
 from cell_curator.core.jobs import UserError
+from cell_curator.cover_report import CURVE, TABLE
 from cell_curator.widgets.confluency_results import CoverPlot, CoverTable
 from cell_curator.widgets.controls import push_button
 
 if TYPE_CHECKING:
-    from cell_curator.confluency import CoverReport
     from cell_curator.core.confluency import Calibration, ConfluencyParameters
+    from cell_curator.cover_report import CoverReport
 
 
 class AllCovers(QWidget):

@@ -24,6 +24,7 @@ from cell_curator.widgets.dock import Connections, Dock, line
 from cell_curator.widgets.form import ParametersForm
 
 if TYPE_CHECKING:
+    from cell_curator.cover_report import CoverReport, CoverRow
     from cell_curator.covering import Covered
     from cell_curator.session import Session
 
@@ -52,7 +53,7 @@ class ConfluencyDock(Dock):
     )
 
     _layers: CoverLayers | None = None
-    _report: confluency.CoverReport | None = None
+    _report: CoverReport | None = None
     _measured: tuple[Any, ...] = ()
     _seen: tuple[Any, Covered] | None = None
 
@@ -208,7 +209,7 @@ class ConfluencyDock(Dock):
         job = partial(confluency.cover_image, session, image_id, self.say.value(), self.settings.value())
         self.run("Measuring this image", job, partial(self._measured_one, image_id))
 
-    def _measured_one(self, image_id: int, made: tuple[Covered, confluency.CoverRow]) -> str:
+    def _measured_one(self, image_id: int, made: tuple[Covered, CoverRow]) -> str:
         session = self.session
         if session is not None and session.current_image == image_id and self.settings.method == UNET:
             self._seen = self._looked_with(session), made[0]
@@ -346,7 +347,7 @@ class ConfluencyDock(Dock):
     def _setting(self) -> tuple[Any, ...]:
         return self.settings.method, self.settings.value()
 
-    def _all_measured(self, report: confluency.CoverReport) -> str:
+    def _all_measured(self, report: CoverReport) -> str:
         self._report = report
         self._show_report()
         self._look()

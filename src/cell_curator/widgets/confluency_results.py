@@ -16,8 +16,8 @@ from cell_curator.widgets import style
 from cell_curator.widgets.loss_plot import bare_plot
 
 if TYPE_CHECKING:
-    from cell_curator.confluency import CoverReport, CoverRow
     from cell_curator.core.confluency import Confluency, ConfluencyParameters
+    from cell_curator.cover_report import CoverReport, CoverRow
 
 _HEIGHT = 170
 _ROW, _ROWS_SEEN = 22, 8
