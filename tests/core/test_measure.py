@@ -5,6 +5,7 @@ from scipy import ndimage
 from skimage.measure import regionprops_table
 
 from cell_curator.core.measure import MEASURED, measure, measure_part
+from cell_curator.core.measure_cells import figures
 
 
 @pytest.fixture
@@ -47,6 +48,15 @@ def test_only_the_cells_asked_for_are_measured_with_the_others_as_neighbours(sce
     whole = measure(labels, image)
     some = whole.index[::3].tolist()
     pd.testing.assert_frame_equal(measure(labels, image, some), whole.loc[some])
+
+
+def test_labels_that_are_read_only_are_measured_without_compiling_all_anew(scene):
+    labels, image = scene
+    whole = measure(labels, image)
+    compiled = len(figures.signatures)
+    labels.setflags(write=False)
+    pd.testing.assert_frame_equal(measure(labels, image), whole)
+    assert len(figures.signatures) == compiled
 
 
 def test_large_label_values_change_nothing(scene):

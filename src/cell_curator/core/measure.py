@@ -191,7 +191,7 @@ def _levels(image: NDArray[np.generic]) -> tuple[float, float]:
 def _table(
     labels: NDArray[np.int32], image: NDArray[np.generic], values: Collection[int] | None, levels: tuple[float, float]
 ) -> pd.DataFrame:
-    labels = np.ascontiguousarray(labels, dtype=np.int32)
+    labels = np.require(labels, np.int32, ["C", "W"])  # of read-only ones all would be compiled a second time
     grey = image.astype(np.float32)
     if grey.ndim == 3:
         grey = grey.max(axis=0)
