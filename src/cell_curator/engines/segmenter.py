@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 class SegmentParameters(Parameters):
     """How cells are found."""
 
-    engine: str = parameter("cellpose-unet", "Engine", "Kind of network that looks for the cells", more=True)
+    engine: str = parameter(
+        "cellpose-unet",
+        "Engine",
+        "Kind of network that looks for the cells; that of the model, where another model is chosen",
+        more=True,
+    )
     model: str = parameter(
         "starter-nuclei", "Model", "Name of a model listed by `cell-curator models`, or the path of a weights file"
     )
