@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 
 import numpy as np
@@ -16,7 +17,8 @@ from cell_curator.widgets.workbench import _BENCHES, workbench_of
 
 
 @pytest.mark.timeout(1200)  # one and a half minutes on two idle cores
-def test_from_the_sample_to_the_map_and_back_to_a_cell(open_viewer, pictures):
+def test_from_the_sample_to_the_map_and_back_to_a_cell(open_viewer, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where the sample is drawn
     hand = open_viewer()
     viewer, docks, bench = hand.viewer, hand.docks, workbench_of(hand.viewer)
 
