@@ -214,7 +214,8 @@ def test_a_project_counts_the_cells_that_count(session, tmp_path):  # noqa: F811
     session.close()
     result = invoke(session.folder, tmp_path / "out", "--method", "masks", "--json")
     assert json.loads(result.stdout.splitlines()[-1])["images"][0]["count"] == 3
-    assert "--channel is for folders" in refused(session.folder, tmp_path / "out", "--channel", 0)
+    for channel in (0, 1):
+        assert "--channel is for folders" in refused(session.folder, tmp_path / "out", "--channel", channel)
 
 
 def test_a_project_by_kmeans_is_corrected_by_what_was_reviewed(session, tmp_path):  # noqa: F811

@@ -15,6 +15,7 @@ from cell_curator.cli.manpower import anywhere, manpower, pieces, say_who
 from cell_curator.core.jobs import UserError
 from cell_curator.core.recipe import DEFAULT, PRESETS, PUBLISHED, Recipe
 from cell_curator.core.words import number_of
+from cell_curator.engines.segmenter import SegmentParameters
 
 Out = Annotated[
     Path, typer.Argument(metavar="OUT", help="Folder for the results; made if missing.", show_default=False)
@@ -88,17 +89,13 @@ def segment(
     from cell_curator.engines.batch import segment_folder
     from cell_curator.engines.cards import learned_recipe
     from cell_curator.engines.cluster import manned
-    from cell_curator.engines.downloads import fitting
-    from cell_curator.engines.segmenter import SegmentParameters
     from cell_curator.engines.volumes import StackParameters
     from cell_curator.io.folders import result_folder
 
     count = pieces(images)
     power = manpower(workers, scheduler, images, result_folder(images, out))
     images, out = anywhere(power, images), anywhere(power, out)
-    parameters, stack = typed.over(SegmentParameters()), typed.over(StackParameters())
-    if "engine" not in typed.names(SegmentParameters):
-        parameters = fitting(parameters)
+    parameters, stack = search_parameters(typed, SegmentParameters()), typed.over(StackParameters())
     learned = learned_recipe(parameters.model) if recipe is None and parameters.source == "prepared" else None
     prepared = learned or _recipe(recipe, DEFAULT)
     report = follow(
@@ -166,6 +163,21 @@ def errors(failed: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
 def also_failed(failed: Sequence[tuple[str, str]]) -> str:
     """``", 2 failed"``, or nothing."""
     return f", {len(failed)} failed" if failed else ""
+
+
+def search_parameters(typed: Typed, start: SegmentParameters, *folders: Path) -> SegmentParameters:
+    """How cells are to be found; the engine follows a model that was named without one.
+
+    Parameters
+    ----------
+    folders
+        Where to look for models beside the usual places.
+    """
+    from cell_curator.engines.downloads import fitting
+
+    parameters = typed.over(start)
+    alone = typed.names(SegmentParameters) & {"model", "engine"} == {"model"}
+    return fitting(parameters, *folders) if alone else parameters
 
 
 def _recipe(path: Path | None, default: Recipe) -> Recipe:

@@ -150,7 +150,8 @@ class OneLineErrors(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Run a command and exit with 0, 1 or 2."""
         given = list(sys.argv[1:] if args is None else args)
-        standalone, options["standalone_mode"] = options.pop("standalone_mode", True), False
+        standalone = options.get("standalone_mode", True)
+        options["standalone_mode"] = False
         try:
             code = super().main(given, *rest, **options)
         except typer.Abort:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from cell_curator.cli.arguments import (
     Scheduler,
     Workers,
 )
-from cell_curator.cli.folders import also_failed, errors
+from cell_curator.cli.folders import also_failed, errors, search_parameters
 from cell_curator.cli.frame import DONE, FAILED, Answer, Typed, app, command, follow
 from cell_curator.cli.manpower import manpower, say_who
 from cell_curator.core.jobs import UserError
@@ -67,7 +67,6 @@ def run(
     """
     from cell_curator.io.images import find_images
     from cell_curator.io.recipes import read_recipe
-    from cell_curator.map_store import FOLLOWS_FROM
     from cell_curator.results import save_all
     from cell_curator.workflow import by_crew, pieces_left
 
@@ -75,15 +74,13 @@ def run(
     start = time.monotonic()
     find_images(images)  # so that no project is made of a wrong path
     chosen = None if recipe is None else read_recipe(recipe)
-    models: tuple[type[Parameters], ...] = (StackParameters, *FOLLOWS_FROM)
     if dry_run:
-        return _foretold(images, out, chosen, typed, models, again)
+        return _foretold(images, out, chosen, typed, again)
     with open_session(out, create=True) as session:
         if chosen is not None:
             session.put(chosen)
-        search = _search(session, typed)
-        put(session, typed, *models)
-        session.put(search)
+        for parameters in _settings(session, typed):
+            session.put(parameters)
         added = follow(session.add_images(images))
         if not session.images:
             file, reason = added.failed[0]
@@ -114,9 +111,7 @@ def run(
         return Answer(data, text, failed, DONE if images_done else FAILED)
 
 
-def _foretold(
-    images: Path, out: Path, recipe: Recipe | None, typed: Typed, models: Sequence[type[Parameters]], again: bool
-) -> Answer:
+def _foretold(images: Path, out: Path, recipe: Recipe | None, typed: Typed, again: bool) -> Answer:
     """What `run` would do."""
     from cell_curator.foretelling import foretell
     from cell_curator.io.project import Project as Folder
@@ -125,21 +120,20 @@ def _foretold(
         plan = foretell(images, None, again=again)
     else:
         with open_session(out, reading=True) as session:
-            others = (typed.over(session.get(model)) for model in models)
-            for parameters in (*((recipe,) if recipe else ()), _search(session, typed), *others):
+            for parameters in (*((recipe,) if recipe else ()), *_settings(session, typed)):
                 session.suppose(parameters)
             plan = foretell(images, session, again=again)
     return Answer(asdict(plan), plan.text)
 
 
-def _search(session: Session, typed: Typed) -> SegmentParameters:
-    """How cells are to be found; the engine follows a model that was named without one."""
-    from cell_curator.engines.downloads import fitting
+def _settings(session: Session, typed: Typed) -> list[Parameters]:
+    """All that a run follows from, with what was typed; nothing is stored before all of it was checked."""
+    from cell_curator.map_store import FOLLOWS_FROM
     from cell_curator.project_models import models_folder
 
-    parameters = typed.over(session.get(SegmentParameters))
-    alone = typed.names(SegmentParameters) & {"model", "engine"} == {"model"}
-    return fitting(parameters, models_folder(session)) if alone else parameters
+    search = search_parameters(typed, session.get(SegmentParameters), models_folder(session))
+    others: tuple[type[Parameters], ...] = (StackParameters, *FOLLOWS_FROM)
+    return [search, *(typed.over(session.get(model)) for model in others)]
 
 
 @contextmanager
